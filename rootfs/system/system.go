@@ -1,0 +1,233 @@
+// Package system makes an installed tree the system that was asked for: fstab, host name, apt sources, accounts,
+// network. Prepare writes what needs only files; Apply does what the target's own programs do best (adduser, chpasswd,
+// systemctl); Settle writes, last, what would disturb programs that run during the build.
+//
+// Every path is resolved inside the tree (os.Root), so a link in a package cannot lead an edit onto the host. No file
+// of vmbuild's own is left: all that is written is what an administrator of a Debian system would have written.
+package system
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"text/tabwriter"
+
+	"vmbuild/rootfs/chroot"
+)
+
+// Config is what the system shall be. Its zero value is a system without mounts, without name and without accounts
+// other than a root that has an empty password.
+type Config struct {
+	Hostname string
+	Mounts   []Mount
+	Sources  []Source
+	Root     Password
+	Users    []User
+	Sudo     bool // users are members of group sudo
+	Networkd bool // systemd-networkd asks for an address by DHCP on every en* and eth* interface
+	Resolved bool // systemd-resolved answers names: resolv.conf leads to it
+}
+
+// Mount is a line of fstab(5).
+type Mount struct {
+	Source  string // UUID=…
+	Dir     string // mount point, or "none"
+	Type    string
+	Options string
+	Pass    int // order of fsck: 1 root, 2 others, 0 never
+}
+
+// Source is a stanza of a deb822 apt source (sources.list(5)).
+type Source struct {
+	URI        string
+	Suites     []string
+	Components []string
+	SignedBy   string // path of the keyring in the image
+}
+
+// Password is a crypt(5) hash or the absence of one: an account with an empty Hash logs in without a password.
+type Password struct {
+	Hash   string
+	Locked bool // no password ever fits
+}
+
+// User is an account to be made.
+type User struct {
+	Name     string
+	Password Password
+}
+
+// Prepare writes the files that packages' own scripts read: fstab above all, from which kernel and boot loader hooks
+// take the root filesystem.
+func Prepare(root *os.Root, c Config) error {
+	files := []struct{ name, content string }{
+		{"etc/fstab", fstab(c.Mounts)},
+		{"etc/hostname", c.Hostname + "\n"},
+		{"etc/hosts", hosts(c.Hostname)},
+	}
+	if len(c.Sources) > 0 {
+		files = append(files, struct{ name, content string }{"etc/apt/sources.list.d/debian.sources", sources(c.Sources)})
+		if err := removeIfThere(root, "etc/apt/sources.list"); err != nil {
+			return fmt.Errorf("replace the apt source: %w", err)
+		}
+	}
+	if c.Networkd {
+		files = append(files, struct{ name, content string }{"etc/systemd/network/99-dhcp.network", dhcpNetwork})
+	}
+	for _, f := range files {
+		if err := write(root, f.name, f.content); err != nil {
+			return fmt.Errorf("write /%s: %w", f.name, err)
+		}
+	}
+	return makeMountPoints(root, c.Mounts)
+}
+
+const dhcpNetwork = `[Match]
+Name=en* eth*
+
+[Network]
+DHCP=yes
+`
+
+// Apply makes accounts and enables services by the target's own programs. Passwords travel on standard input, never
+// on a command line that others can read.
+func Apply(ctx context.Context, target chroot.Runner, c Config) error {
+	var hashes strings.Builder
+	accounts := []User{{Name: "root", Password: c.Root}}
+	for _, u := range c.Users {
+		if err := target.Run(ctx, chroot.Command{Args: addUser(u.Name)}); err != nil {
+			return fmt.Errorf("add user %q: %w", u.Name, err)
+		}
+		if c.Sudo {
+			if err := target.Run(ctx, chroot.Command{Args: []string{"adduser", "--quiet", u.Name, "sudo"}}); err != nil {
+				return fmt.Errorf("add user %q to group sudo: %w", u.Name, err)
+			}
+		}
+		accounts = append(accounts, u)
+	}
+	for _, u := range accounts {
+		if u.Password.Hash != "" && !u.Password.Locked {
+			fmt.Fprintf(&hashes, "%s:%s\n", u.Name, u.Password.Hash)
+			continue
+		}
+		change := "--delete"
+		if u.Password.Locked {
+			change = "--lock"
+		}
+		if err := target.Run(ctx, chroot.Command{Args: []string{"passwd", "--quiet", change, u.Name}}); err != nil {
+			return fmt.Errorf("set the password of %q: %w", u.Name, err)
+		}
+	}
+	if hashes.Len() > 0 {
+		set := chroot.Command{Args: []string{"chpasswd", "--encrypted"}, Stdin: strings.NewReader(hashes.String())}
+		if err := target.Run(ctx, set); err != nil {
+			return fmt.Errorf("set passwords: %w", err)
+		}
+	}
+	return enableNetwork(ctx, target, c)
+}
+
+func addUser(name string) []string {
+	return []string{"adduser", "--quiet", "--disabled-password", "--gecos", "", name}
+}
+
+func enableNetwork(ctx context.Context, target chroot.Runner, c Config) error {
+	var units []string
+	if c.Networkd {
+		units = append(units, "systemd-networkd.service")
+	}
+	if c.Resolved {
+		units = append(units, "systemd-resolved.service")
+	}
+	if len(units) == 0 {
+		return nil
+	}
+	enable := chroot.Command{Args: append([]string{"systemctl", "--quiet", "enable"}, units...)}
+	if err := target.Run(ctx, enable); err != nil {
+		return fmt.Errorf("enable the network: %w", err)
+	}
+	return nil
+}
+
+// Settle writes what must be right in the finished image and would be in the way before: resolv.conf leads to a
+// resolver that does not run during a build.
+func Settle(root *os.Root, c Config) error {
+	if !c.Resolved {
+		return nil
+	}
+	if err := removeIfThere(root, "etc/resolv.conf"); err != nil {
+		return fmt.Errorf("replace /etc/resolv.conf: %w", err)
+	}
+	if err := root.Symlink("../run/systemd/resolve/stub-resolv.conf", "etc/resolv.conf"); err != nil {
+		return fmt.Errorf("link /etc/resolv.conf: %w", err)
+	}
+	return nil
+}
+
+// fstab renders the mounts as fstab(5) in aligned columns.
+func fstab(mounts []Mount) string {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 8, 1, ' ', 0)
+	fmt.Fprintln(w, "# <file system>\t<mount point>\t<type>\t<options>\t<dump>\t<pass>")
+	for _, m := range mounts {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t0\t%d\n", m.Source, m.Dir, m.Type, m.Options, m.Pass)
+	}
+	w.Flush()
+	return b.String()
+}
+
+// hosts is what Debian's installer writes for a host without a fixed address.
+func hosts(name string) string {
+	return "127.0.0.1\tlocalhost\n127.0.1.1\t" + name + "\n\n" +
+		"# The following lines are desirable for IPv6 capable hosts\n" +
+		"::1     localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n"
+}
+
+func sources(list []Source) string {
+	var stanzas []string
+	for _, s := range list {
+		stanza := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\n",
+			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "))
+		if s.SignedBy != "" {
+			stanza += "Signed-By: " + s.SignedBy + "\n"
+		}
+		stanzas = append(stanzas, stanza)
+	}
+	return strings.Join(stanzas, "\n")
+}
+
+// makeMountPoints makes the directories that fstab mounts something on.
+func makeMountPoints(root *os.Root, mounts []Mount) error {
+	for _, m := range mounts {
+		if !strings.HasPrefix(m.Dir, "/") || m.Dir == "/" {
+			continue
+		}
+		if err := root.MkdirAll(m.Dir[1:], 0o755); err != nil {
+			return fmt.Errorf("make mount point %s: %w", m.Dir, err)
+		}
+	}
+	return nil
+}
+
+// write replaces the file by one that holds content, mode 0644, whatever was there (a link is not followed).
+func write(root *os.Root, name, content string) error {
+	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	if err := removeIfThere(root, name); err != nil {
+		return err
+	}
+	return root.WriteFile(name, []byte(content), 0o644)
+}
+
+func removeIfThere(root *os.Root, name string) error {
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
