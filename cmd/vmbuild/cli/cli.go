@@ -1,0 +1,95 @@
+// Package cli is vmbuild's command line: kong's structs become options of package image, events become a progress
+// display, errors become words, hints and an exit status. It decides nothing about images; what it prints, the README
+// documents.
+//
+// Rules of the terminal: results go to standard output, everything else to standard error; a terminal gets one live
+// line for the stage at work, anything else one line per finished stage; an error is the last thing printed and starts
+// with "vmbuild: "; nothing asks a question.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"vmbuild/image"
+	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/suite"
+)
+
+// Streams are the standard streams of the program.
+type Streams struct {
+	In  *os.File
+	Out io.Writer
+	Err io.Writer
+}
+
+// commands is the whole command line; build is what runs when no command is named.
+type commands struct {
+	Build   buildCmd         `cmd:"" default:"withargs" help:"Build a disk image (the default command)."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+}
+
+// Main runs the command line args (args[0] is the program) and returns the exit status.
+func Main(ctx context.Context, args []string, s Streams) int {
+	var c commands
+	status := -1
+	parser, err := kong.New(&c,
+		kong.Name("vmbuild"),
+		kong.Description("Build bootable Debian disk images from a package mirror: no root, no loop devices, no tools on the host."),
+		kong.Writers(s.Out, s.Err),
+		kong.Exit(func(code int) { status = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
+		kong.Vars{
+			"version":   version(),
+			"arch":      hostArch(),
+			"arches":    strings.Join(arch.Names(), ","),
+			"suite":     suite.Default,
+			"suites":    strings.Join(suite.Names(), ", "),
+			"tables":    strings.Join(image.PartTypes(), ","),
+			"roottypes": strings.Join(image.RootTypes(), ","),
+		},
+	)
+	if err != nil {
+		fmt.Fprintf(s.Err, "vmbuild: %v\n", err)
+		return statusFailed
+	}
+	parsed, err := parser.Parse(args[1:])
+	if status >= 0 {
+		return status // --help and --version have answered
+	}
+	if err != nil {
+		return report(s.Err, usageError{err})
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	return report(s.Err, parsed.Run(s))
+}
+
+func hostArch() string {
+	a, err := arch.Host(runtime.GOARCH)
+	if err != nil {
+		return runtime.GOARCH
+	}
+	return a.Name
+}
+
+// version is what the Go tool recorded of the source this program was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "vmbuild (unknown version)"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v += " " + s.Value
+		}
+	}
+	return "vmbuild " + v + " " + info.GoVersion
+}

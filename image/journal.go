@@ -1,0 +1,81 @@
+package image
+
+import (
+	"bytes"
+	"os"
+	"sync"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"vmbuild/rootfs"
+)
+
+// journal takes what a build has to say: events go to the outer half and, with the output of programs, to the log file.
+type journal struct {
+	log  *zap.Logger
+	send func(any) error
+
+	mu    sync.Mutex
+	rest  []byte // of an output line that is not complete yet
+	stage string
+}
+
+// newJournal writes JSON lines to file, which may be nil.
+func newJournal(file *os.File, send func(any) error) *journal {
+	j := &journal{log: zap.NewNop(), send: send}
+	if file != nil {
+		config := zap.NewProductionEncoderConfig()
+		config.EncodeTime = zapcore.ISO8601TimeEncoder
+		j.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), zapcore.Lock(file), zapcore.DebugLevel))
+	}
+	return j
+}
+
+// event reports progress; a stage is logged when it begins.
+func (j *journal) event(e rootfs.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if e.Line == "" && e.Stage != j.stage {
+		j.stage = e.Stage
+		j.log.Info("stage", zap.String("stage", e.Stage))
+	}
+	j.tell(e)
+}
+
+// tell sends to the outer half. When that is gone the build is being killed, and there is nobody to tell.
+func (j *journal) tell(e rootfs.Event) { _ = j.send(e) }
+
+// note logs what is wrong without being a reason to stop.
+func (j *journal) note(err error) { j.log.Warn("note", zap.Error(err)) }
+
+// Write takes the output of programs and passes it on line by line.
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.rest = append(j.rest, p...)
+	for {
+		line, rest, complete := bytes.Cut(j.rest, []byte("\n"))
+		if !complete {
+			return len(p), nil
+		}
+		j.line(string(line))
+		j.rest = rest
+	}
+}
+
+func (j *journal) line(text string) {
+	j.log.Debug("output", zap.String("stage", j.stage), zap.String("line", text))
+	j.tell(rootfs.Event{Stage: j.stage, Line: text})
+}
+
+// Close ends the log.
+func (j *journal) Close() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.rest) > 0 {
+		j.line(string(j.rest))
+		j.rest = nil
+	}
+	return j.log.Sync()
+}

@@ -1,0 +1,132 @@
+package machine
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"vmbuild/rootfs/arch"
+)
+
+// Firmware is what starts the boot loader.
+type Firmware string
+
+// The kinds of firmware; the empty string is AutoFirmware, too.
+const (
+	AutoFirmware Firmware = "auto"
+	BIOS         Firmware = "bios"
+	UEFI         Firmware = "uefi"
+	SecureBoot   Firmware = "secure-boot" // UEFI that starts only what the keys of Debian's shim have signed
+)
+
+// FirmwareFiles are UEFI's two flash chips: its code and the initial content of its variables. Both are empty for a
+// firmware that QEMU brings along.
+type FirmwareFiles struct {
+	Code, CodeFormat           string
+	Variables, VariablesFormat string
+}
+
+// MissingError says what a host or a tools tree lacks for a machine.
+type MissingError struct {
+	What     string   // a program or a firmware, in words
+	Packages []string // of Debian, that bring it
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s is missing: Debian has it in the packages %s", e.What, strings.Join(e.Packages, ", "))
+}
+
+// descriptor is the part of a firmware descriptor that matters here (QEMU's docs/interop/firmware.json). Debian, Fedora,
+// Arch and openSUSE all install them beside their firmware, each with paths of its own.
+type descriptor struct {
+	Interfaces []string `json:"interface-types"`
+	Mapping    struct {
+		Device     string
+		Mode       string // since QEMU 6.2; "split" (the default) has a file for the variables
+		Executable descriptorFile
+		Template   descriptorFile `json:"nvram-template"`
+	}
+	Targets []struct {
+		Architecture string
+		Machines     []string
+	}
+	Features []string
+}
+
+type descriptorFile struct{ Filename, Format string }
+
+// findFirmware looks for firmware below a root directory. The paths it returns start with root. Descriptors are read in
+// the order of their names, which is their order of preference.
+func findFirmware(root string, a arch.Arch, kind Firmware) (FirmwareFiles, error) {
+	m, err := lookup(a)
+	if err != nil {
+		return FirmwareFiles{}, err
+	}
+	if !m.can(kind) {
+		return FirmwareFiles{}, fmt.Errorf("machines of architecture %q have no firmware %q", a.Name, kind)
+	}
+	if kind == BIOS {
+		return FirmwareFiles{}, nil
+	}
+	names, err := filepath.Glob(filepath.Join(root, "usr/share/qemu/firmware/*.json"))
+	if err != nil {
+		return FirmwareFiles{}, err
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return FirmwareFiles{}, err
+		}
+		files, ok := parseDescriptor(data, m.board, kind)
+		files.Code, files.Variables = filepath.Join(root, files.Code), filepath.Join(root, files.Variables)
+		if ok && exists(files.Code) && exists(files.Variables) {
+			return files, nil
+		}
+	}
+	what := fmt.Sprintf("firmware %q for architecture %q", kind, a.Name)
+	return FirmwareFiles{}, &MissingError{What: what, Packages: m.packages}
+}
+
+// parseDescriptor returns a descriptor's files if it is a firmware of that kind for that board. One it cannot read is
+// none: the directory is shared with other programs.
+func parseDescriptor(data []byte, board string, kind Firmware) (FirmwareFiles, bool) {
+	var d descriptor
+	if json.Unmarshal(data, &d) != nil {
+		return FirmwareFiles{}, false
+	}
+	split := d.Mapping.Device == "flash" && (d.Mapping.Mode == "" || d.Mapping.Mode == "split")
+	if !split || !slices.Contains(d.Interfaces, "uefi") || !d.fits(board) || !d.provides(kind) {
+		return FirmwareFiles{}, false
+	}
+	code, variables := d.Mapping.Executable, d.Mapping.Template
+	return FirmwareFiles{code.Filename, code.Format, variables.Filename, variables.Format}, code.Filename != "" && variables.Filename != ""
+}
+
+func (d descriptor) fits(board string) bool {
+	for _, t := range d.Targets {
+		for _, machine := range t.Machines {
+			if ok, _ := path.Match(t.Architecture+"/"+machine, board); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// provides: a firmware that can do Secure Boot refuses what is not signed only once keys are enrolled; one that cannot
+// is what an image without signatures wants.
+func (d descriptor) provides(kind Firmware) bool {
+	if kind == SecureBoot {
+		return slices.Contains(d.Features, "secure-boot") && slices.Contains(d.Features, "enrolled-keys")
+	}
+	return !slices.Contains(d.Features, "secure-boot")
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,67 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"vmbuild/rootfs/arch"
+)
+
+// flash writes a descriptor as the distributions do.
+func flash(architecture, machines, features, code, variables string) string {
+	return fmt.Sprintf(`{"description": "x", "interface-types": ["uefi"],
+		"mapping": {"device": "flash", "executable": {"filename": %q, "format": "raw"},
+			"nvram-template": {"filename": %q, "format": "qcow2"}},
+		"targets": [{"architecture": %q, "machines": [%s]}], "features": [%s], "tags": []}`,
+		code, variables, architecture, machines, features)
+}
+
+func TestFindFirmware(t *testing.T) {
+	const descriptors = "/usr/share/qemu/firmware/"
+	files := map[string]string{
+		"/fw/ENROLLED.fd": "", "/fw/SECURE.fd": "", "/fw/PLAIN.fd": "", "/fw/AARCH64.fd": "", "/fw/VARS.fd": "", "/fw/KEYS.fd": "",
+		descriptors + "10-broken.json":    `{"mapping": 1`,
+		descriptors + "11-stateless.json": `{"interface-types": ["uefi"], "mapping": {"device": "flash", "mode": "stateless", "executable": {"filename": "/fw/PLAIN.fd"}}, "targets": [{"architecture": "x86_64", "machines": ["*"]}]}`,
+		descriptors + "12-memory.json":    `{"interface-types": ["uefi"], "mapping": {"device": "memory", "filename": "/fw/PLAIN.fd"}, "targets": [{"architecture": "x86_64", "machines": ["*"]}]}`,
+		descriptors + "13-gone.json":      flash("x86_64", `"pc-q35-*"`, ``, "/fw/GONE.fd", "/fw/VARS.fd"),
+		descriptors + "14-microvm.json":   flash("x86_64", `"microvm"`, ``, "/fw/PLAIN.fd", "/fw/VARS.fd"),
+		descriptors + "40-enrolled.json":  flash("x86_64", `"pc-q35-*"`, `"requires-smm", "secure-boot", "enrolled-keys"`, "/fw/ENROLLED.fd", "/fw/KEYS.fd"),
+		descriptors + "50-secure.json":    flash("x86_64", `"pc-q35-*"`, `"requires-smm", "secure-boot"`, "/fw/SECURE.fd", "/fw/VARS.fd"),
+		descriptors + "60-plain.json":     flash("x86_64", `"pc-i440fx-*", "pc-q35-*"`, `"acpi-s3"`, "/fw/PLAIN.fd", "/fw/VARS.fd"),
+		descriptors + "60-arm.json":       flash("aarch64", `"virt-*"`, ``, "/fw/AARCH64.fd", "/fw/VARS.fd"),
+	}
+	root := t.TempDir()
+	for name, content := range files {
+		name = filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(content), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		arch            string
+		kind            Firmware
+		code, variables string
+		err             string
+	}{
+		{"amd64", BIOS, "", "", ""},
+		{"amd64", UEFI, "/fw/PLAIN.fd", "/fw/VARS.fd", ""},
+		{"amd64", SecureBoot, "/fw/ENROLLED.fd", "/fw/KEYS.fd", ""},
+		{"arm64", UEFI, "/fw/AARCH64.fd", "/fw/VARS.fd", ""},
+		{"arm64", SecureBoot, "", "", `firmware "secure-boot" for architecture "arm64" is missing: Debian has it in the packages qemu-system-arm, qemu-efi-aarch64`},
+		{"arm64", BIOS, "", "", `machines of architecture "arm64" have no firmware "bios"`},
+		{"s390x", UEFI, "", "", `no machine is known for architecture "s390x", only for amd64, arm64`},
+	} {
+		a, _ := arch.Lookup(test.arch)
+		want := FirmwareFiles{}
+		if test.code != "" {
+			want = FirmwareFiles{root + test.code, "raw", root + test.variables, "qcow2"}
+		}
+		got, err := Tree{Dir: root}.Firmware(a, test.kind)
+		if got != want || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
+			t.Errorf("%s %s: %+v, %v, want %+v, %s", test.arch, test.kind, got, err, want, test.err)
+		}
+	}
+}

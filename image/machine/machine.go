@@ -1,0 +1,192 @@
+// Package machine starts a disk image in QEMU and talks to its serial console: `vmbuild run` hands the console to a
+// terminal, the boot tests wait for texts on it, log in and run commands.
+//
+// It changes no image but the one it was told to start, and that one not either with Machine.Snapshot. It neither
+// installs QEMU nor knows where it comes from (see Programs), and it shows nothing but the serial console: an image that
+// prints nothing there runs unseen.
+//
+// Invariant: a QEMU that was started here ends with the Process that stands for it, at the latest with vmbuild itself,
+// and leaves no file behind.
+package machine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/chroot"
+)
+
+// Machine is a computer with one disk, one serial port, one network card and a source of random numbers. Its zero
+// value needs an Image only.
+type Machine struct {
+	Image     string    // the disk
+	Format    Format    // of Image; by default what its first bytes say
+	Arch      arch.Arch // by default the host's
+	Firmware  Firmware  // by default what the image's partition table asks for
+	Accel     Accel     // by default KVM where it is faster than TCG
+	MemoryMiB int       // by default 1024
+	CPUs      int       // by default 1
+	Snapshot  bool      // what the guest writes is forgotten, Image may be read-only
+	NoReboot  bool      // the machine ends where it would start anew
+	Forward   []Forward // ports of the host that lead into the guest
+	Log       io.Writer // gets every byte of the console as it comes; nil: nothing
+	Dir       string    // holds firmware variables and temporary writes, the caller's to remove; "": one of its own
+	CacheDir  string    // keeps what is known about this host's KVM; "": found out anew each time
+}
+
+// Forward makes TCP connections to a port of the host's loopback address arrive at a port of the guest.
+type Forward struct{ Host, Guest int }
+
+// Accel is a way to run the guest's instructions.
+type Accel string
+
+// The accelerators; the empty string is AutoAccel, too.
+const (
+	AutoAccel Accel = "auto"
+	KVM       Accel = "kvm" // by the processor; fails where the host's KVM does
+	TCG       Accel = "tcg" // by translation, on every host, ten times slower
+)
+
+// Start starts the machine. Its Process lives until it powers off, it is closed or ctx ends.
+//
+// Errors: an image or an architecture that cannot be started; a program or firmware that p lacks (*MissingError).
+// That QEMU itself refuses to start is known only a moment later, and told by the Process.
+func (m Machine) Start(ctx context.Context, p Programs) (_ *Process, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("start image %q: %w", m.Image, err)
+		}
+	}()
+	m, err = m.Complete()
+	if err != nil {
+		return nil, err
+	}
+	model, err := lookup(m.Arch)
+	if err != nil {
+		return nil, err
+	}
+	files, err := p.Firmware(model.Arch, m.Firmware)
+	if err != nil {
+		return nil, err
+	}
+	dir, remove, err := m.workDir()
+	if err != nil {
+		return nil, err
+	}
+	accel, why := model.accel(ctx, p, m, dir)
+	binds := []chroot.Bind{same(m.Image, m.Snapshot), same(dir, false)}
+	if files.Code != "" {
+		if files.Variables, err = copyInto(dir, files.Variables); err != nil {
+			return nil, errors.Join(err, remove())
+		}
+		binds = append(binds, same(files.Code, true))
+	}
+	args := append(model.arguments(m.Firmware, files, accel), m.arguments()...)
+	process, err := launch(ctx, p, start{
+		program: model.program,
+		args:    args,
+		binds:   binds,
+		dir:     dir,
+		accel:   accel,
+		reason:  why,
+		log:     m.Log,
+		cleanUp: remove,
+		onKVM:   func(fault error) { writeVerdict(m.CacheDir, TCG, fault.Error()) },
+	})
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return process, nil
+}
+
+// Complete puts the defaults in place of zero values, looking at the image for them. Start does it, too; a caller that
+// wants to know the firmware before, to choose Programs, does it first.
+func (m Machine) Complete() (Machine, error) {
+	if m.Arch.Name == "" {
+		host, err := hostArch()
+		if err != nil {
+			return m, err
+		}
+		m.Arch = host
+	}
+	var err error
+	// An absolute path cannot be taken for a protocol such as nbd:, whatever the file is called.
+	if m.Image, err = filepath.Abs(m.Image); err != nil {
+		return m, err
+	}
+	disk, err := openDisk(m.Image, m.Format)
+	if err != nil {
+		return m, err
+	}
+	defer disk.Close()
+	m.Format = disk.format
+	if m.Firmware == "" || m.Firmware == AutoFirmware {
+		if m.Firmware, err = disk.firmware(); err != nil {
+			return m, err
+		}
+	}
+	m.Accel = cmp.Or(m.Accel, AutoAccel)
+	m.MemoryMiB = cmp.Or(m.MemoryMiB, 1024)
+	m.CPUs = cmp.Or(m.CPUs, 1)
+	return m, nil
+}
+
+// arguments are those that depend on the machine that was asked for, not on its architecture.
+func (m Machine) arguments() []string {
+	drive := fmt.Sprintf("if=none,id=disk,format=%s,file=%s", m.Format, comma(m.Image))
+	if m.Snapshot {
+		drive += ",snapshot=on"
+	}
+	network := "user,id=net"
+	for _, f := range m.Forward {
+		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
+	}
+	args := []string{
+		"-m", fmt.Sprint(m.MemoryMiB),
+		"-smp", fmt.Sprint(m.CPUs),
+		"-drive", drive,
+		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
+		"-netdev", network,
+		// Without its ROM the card cannot boot, and QEMU needs no iPXE to be installed.
+		"-device", "virtio-net-pci,netdev=net,romfile=",
+		"-device", "virtio-rng-pci",
+	}
+	if m.NoReboot {
+		args = append(args, "-no-reboot")
+	}
+	return args
+}
+
+// workDir returns a directory for files that live as long as the machine, and what removes it.
+func (m Machine) workDir() (string, func() error, error) {
+	if m.Dir != "" {
+		dir, err := filepath.Abs(m.Dir)
+		return dir, func() error { return nil }, err
+	}
+	dir, err := os.MkdirTemp("", "vmbuild-machine-")
+	return dir, func() error { return os.RemoveAll(dir) }, err
+}
+
+// comma writes a value of a QEMU option: a comma in it stands doubled.
+func comma(value string) string { return strings.ReplaceAll(value, ",", ",,") }
+
+func same(path string, readOnly bool) chroot.Bind {
+	return chroot.Bind{Source: path, Target: path, ReadOnly: readOnly}
+}
+
+// copyInto copies a file and returns the copy's path.
+func copyInto(dir, path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(dir, filepath.Base(path))
+	return target, os.WriteFile(target, data, 0o600)
+}

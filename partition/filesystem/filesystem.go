@@ -1,0 +1,115 @@
+// Package filesystem makes filesystems and fills them from a tree, straight into a range of an image file. Nothing is
+// mounted and no device is used. vfat and swap are written by vmbuild itself; the ext family by the mke2fs of a
+// toolbox, so that the bytes do not depend on the host's distribution.
+//
+// It does not decide where a filesystem lies, which one a partition gets or how it is called: package partition does.
+// The same job, on the same bytes, gives the same filesystem: identifiers come from the job and no time later than its
+// epoch is stored. The range is taken to hold nothing but zeroes, so what a filesystem does not use stays a hole.
+package filesystem
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/tree"
+)
+
+// Job is one filesystem to be made.
+type Job struct {
+	Disk   *os.File // open for reading and writing; need not have a name
+	Offset int64    // first byte of the filesystem in Disk, a multiple of 512
+	Size   int64    // bytes
+
+	UUID  string // RFC 9562 form; of vfat the volume serial number, XXXX-XXXX
+	Label string // empty: none
+
+	Tree    *tree.Tree
+	Dir     string    // what becomes the root of the filesystem, as a path of the tree: "/", "/boot"
+	Exclude []string  // mount points below Dir, as paths of the tree: made as empty directories
+	Epoch   time.Time // later times are stored as this one; the zero Time keeps them all
+
+	Disable  []string       // features of mke2fs(8) that the target's boot loader cannot read
+	PageSize int64          // of the target's kernel, for swap; 0: 4096
+	Toolbox  chroot.Toolbox // holds the packages named by Tools; may be nil if there are none
+}
+
+// Filesystem is a row of the table.
+type Filesystem struct {
+	Name         string           // as mount(8), fstab(5) and blkid(8) call it
+	Tools        []string         // Debian packages that the toolbox must hold
+	Options      string           // in fstab(5)
+	POSIX        bool             // keeps owners, modes, hard links and devices: fit for / and /boot
+	GRUBModule   string           // module of GRUB that reads it; empty: none does
+	VolumeSerial bool             // its UUID is FAT's serial number of 32 bits
+	MBRType      func(int64) byte // type in an msdos table of a partition of that many bytes
+	make         func(context.Context, Job) error
+}
+
+// How to add one: a file with a function that makes it, and a row here; then go test ./partition/... .
+var table = []Filesystem{
+	extRow("ext4"),
+	extRow("ext3"),
+	extRow("ext2"),
+	{Name: "vfat", Options: "umask=0077", GRUBModule: "fat", VolumeSerial: true, MBRType: mbrFAT, make: makeVFAT},
+	{Name: "swap", Options: "sw", MBRType: mbrSwap, make: makeSwap},
+}
+
+func extRow(name string) Filesystem {
+	return Filesystem{
+		Name: name, Tools: []string{"e2fsprogs"}, Options: "errors=remount-ro", POSIX: true,
+		GRUBModule: "ext2", MBRType: mbrLinux, make: ext(name),
+	}
+}
+
+func mbrLinux(int64) byte { return 0x83 }
+func mbrSwap(int64) byte  { return 0x82 }
+
+// All returns the table's rows.
+func All() []Filesystem { return slices.Clone(table) }
+
+// Names returns the rows' names, for help texts and choices.
+func Names() []string {
+	var names []string
+	for _, f := range table {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
+// Lookup returns the row with that name.
+func Lookup(name string) (Filesystem, error) {
+	for _, f := range table {
+		if f.Name == name {
+			return f, nil
+		}
+	}
+	return Filesystem{}, fmt.Errorf("filesystem %q is not one of %s", name, strings.Join(Names(), ", "))
+}
+
+// Make makes the filesystem of j. The disk is not synced.
+func (f Filesystem) Make(ctx context.Context, j Job) error {
+	err := f.make(ctx, j)
+	switch {
+	case err != nil && j.Dir != "":
+		return fmt.Errorf("make %s filesystem for %s: %w", f.Name, j.Dir, err)
+	case err != nil:
+		return fmt.Errorf("make %s filesystem: %w", f.Name, err)
+	}
+	return nil
+}
+
+// excluded says whether a path of the tree is a mount point of another filesystem.
+func (j Job) excluded(name string) bool { return slices.Contains(j.Exclude, name) }
+
+// clamp gives the time that is stored for t.
+func (j Job) clamp(t time.Time) time.Time {
+	if !j.Epoch.IsZero() && t.After(j.Epoch) {
+		return j.Epoch
+	}
+	return t
+}

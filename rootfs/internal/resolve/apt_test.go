@@ -1,0 +1,232 @@
+package resolve
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"vmbuild/rootfs/internal/control"
+)
+
+// needNet skips a test unless VMBUILD_TEST says that the machine offers the network.
+func needNet(t *testing.T) {
+	t.Helper()
+	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), "net") {
+		t.Skip(`VMBUILD_TEST lacks "net"`)
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fallbackMirror is used where the host's own apt sources name none.
+const fallbackMirror = "http://ftp.debian.org/debian"
+
+// mirror returns the archive that the host's apt uses.
+func mirror(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob("/etc/apt/sources.list*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("/etc/apt/sources.list.d/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, more...) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		if found := regexp.MustCompile(`(?m)^(?:URIs:|deb(?: \[.*\])?) *(\S+/debian)/?(?:\s|$)`).FindSubmatch(data); found != nil {
+			return string(found[1])
+		}
+	}
+	return fallbackMirror
+}
+
+// apt is a private root of apt that knows one suite and has nothing installed.
+type apt struct {
+	config   string
+	packages []control.Package
+	universe *Universe
+}
+
+// newApt sets the root up. Only apt of the machine is used, not its configuration.
+func newApt(t *testing.T, suite string) *apt {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{"etc/apt/preferences.d", "var/lib/apt/lists/partial", "var/cache/apt/archives/partial", "var/lib/dpkg"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("var/lib/dpkg/status", "")
+	write("etc/apt/sources.list", fmt.Sprintf("deb [trusted=yes] %s %s main\n", mirror(t), suite))
+	a := &apt{config: write("apt.conf", fmt.Sprintf(`
+Dir %q;
+Dir::State::status %q;
+APT::Architecture "amd64";
+APT::Architectures { "amd64"; };
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::GzipIndexes "false";
+pkgCacheGen::ForceEssential ",";
+`, dir, filepath.Join(dir, "var/lib/dpkg/status")))}
+	if out, err := a.command("update").CombinedOutput(); err != nil {
+		t.Fatalf("apt-get update: %v\n%s", err, out)
+	}
+	lists, err := filepath.Glob(filepath.Join(dir, "var/lib/apt/lists/*_Packages"))
+	if err != nil || len(lists) != 1 {
+		t.Fatalf("apt-get update left the lists %v, %v", lists, err)
+	}
+	data, err := os.ReadFile(lists[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.packages, err = control.ParseIndex(data); err != nil {
+		t.Fatal(err)
+	}
+	a.universe = NewUniverse("amd64", []Archive{{Packages: a.packages, Codename: suite}})
+	return a
+}
+
+func (a *apt) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("apt-get", args...)
+	cmd.Env = append(os.Environ(), "APT_CONFIG="+a.config, "LC_ALL=C")
+	return cmd
+}
+
+// install returns the names that apt would install, sorted; what is nil with the words of apt if it would not.
+func (a *apt) install(recommends bool, names []string) (what []string, words string) {
+	args := []string{"--simulate", "-o", "APT::Install-Recommends=" + strconv.FormatBool(recommends), "install"}
+	out, err := a.command(append(args, names...)...).CombinedOutput()
+	if err != nil {
+		return nil, string(out)
+	}
+	for line := range bytes.Lines(out) {
+		if fields := strings.Fields(string(line)); len(fields) > 1 && fields[0] == "Inst" {
+			what = append(what, fields[1])
+		}
+	}
+	slices.Sort(what)
+	return what, ""
+}
+
+func names(choices []Choice) []string {
+	var names []string
+	for _, c := range choices {
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TestApt compares with apt-get what is chosen for requests that images are made of.
+func TestApt(t *testing.T) {
+	needNet(t)
+	a := newApt(t, "trixie")
+	for _, request := range []string{
+		"linux-image-amd64", "grub-pc", "grub-efi-amd64-signed shim-signed", "openssh-server", "build-essential",
+		"gnome", "kde-full", "podman", "default-mta", "libreoffice", "docker.io", "postgresql", "cloud-init", "xfce4",
+		"default-jdk", "texlive-full", "wordpress", "task-gnome-desktop", "qemu-system", "nginx php-fpm mariadb-server",
+		"network-manager firefox-esr", "python3-django postgresql-contrib", "systemd-sysv dracut", "live-task-lxde",
+	} {
+		for _, recommends := range []bool{false, true} {
+			a.compare(t, recommends, strings.Fields(request))
+		}
+	}
+}
+
+// TestAptRandom compares requests of one to five packages drawn from the whole archive. VMBUILD_RESOLVE_REQUESTS says
+// how many; the seed is fixed. At least 99 of 100 must have the same answer.
+func TestAptRandom(t *testing.T) {
+	needNet(t)
+	count := 100
+	if n, err := strconv.Atoi(os.Getenv("VMBUILD_RESOLVE_REQUESTS")); err == nil {
+		count = n
+	}
+	a := newApt(t, "trixie")
+	a.install(false, []string{"apt"}) // writes apt's cache, which the others share
+	r := rand.New(rand.NewPCG(13, 1))
+	var group sync.WaitGroup
+	slots := make(chan struct{}, runtime.NumCPU())
+	var mu sync.Mutex
+	different := 0
+	for i := range count {
+		request := make([]string, 1+r.IntN(5))
+		for j := range request {
+			request[j] = a.packages[r.IntN(len(a.packages))].Name
+		}
+		group.Add(1)
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots; group.Done() }()
+			if difference := a.difference(i%2 == 1, request); difference != "" {
+				mu.Lock()
+				different++
+				t.Log(difference)
+				mu.Unlock()
+			}
+		}()
+	}
+	group.Wait()
+	t.Logf("%d of %d requests answered differently", different, count)
+	if different*100 > count {
+		t.Errorf("more than one in a hundred")
+	}
+}
+
+func (a *apt) compare(t *testing.T, recommends bool, request []string) {
+	t.Helper()
+	if difference := a.difference(recommends, request); difference != "" {
+		t.Error(difference)
+	}
+}
+
+// difference says how the answers to a request differ, "" if they do not. Where apt finds nothing, an answer is good
+// if it is free of contradictions.
+func (a *apt) difference(recommends bool, request []string) string {
+	head := fmt.Sprintf("%s (recommends %t): ", strings.Join(request, " "), recommends)
+	start := time.Now()
+	choices, err := a.universe.Resolve(Request{Packages: request, Recommends: recommends})
+	took := time.Since(start)
+	if took > 500*time.Millisecond {
+		head += fmt.Sprintf("took %v; ", took)
+	}
+	want, words := a.install(recommends, request)
+	got := names(choices)
+	switch {
+	case err != nil && want == nil:
+		return ""
+	case err != nil:
+		return head + fmt.Sprintf("%v, but apt installs %d", err, len(want))
+	case want == nil:
+		return head + fmt.Sprintf("%d packages, but apt says %s", len(got), words)
+	case !slices.Equal(got, want):
+		return head + fmt.Sprintf("%d packages, apt %d: not %v, too many %v", len(got), len(want), minus(want, got), minus(got, want))
+	}
+	return ""
+}
+
+func minus(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { _, found := slices.BinarySearch(b, s); return found })
+}

@@ -1,0 +1,68 @@
+// Package resolve chooses packages as apt-get install does: from a request and the indexes of some archives, the exact
+// set of packages that apt would install on top of what is there.
+//
+// The reference is the classic solver of apt 2.x and 3.0. Its rules, in the order in which they bite: the candidate of
+// a package is its version with the highest pin, then the highest version; what was requested is settled before any
+// dependency is looked at; dependencies are followed depth first, in the order Pre-Depends, Depends, Recommends; a
+// group of alternatives that is already satisfied asks for nothing more; otherwise the first alternative that can be
+// installed is taken, the package of that name before those that provide it; an alternative that turns out not to be
+// installable, because something below it is missing or conflicts with what was chosen, is given up for the next.
+// Where this greedy walk ends in a contradiction although a solution exists, a complete search looks for one.
+//
+// The package computes and does nothing else: it reads no file, fetches nothing and never proposes to remove or to
+// upgrade what is installed. The same request to the same indexes always has the same answer.
+package resolve
+
+import (
+	"fmt"
+	"slices"
+
+	"vmbuild/rootfs/internal/control"
+)
+
+// Archive is one index of packages and what apt would know about its source.
+type Archive struct {
+	Packages        []control.Package
+	Suite, Codename string // what name/suite in a request can mean
+	Priority        int    // pin of all its packages; 0 means 500, below 0 hides them unless they are named exactly
+}
+
+// Choice is a package that was chosen.
+type Choice struct {
+	*control.Package
+	Archive int  // index of the archive it comes from, in the order given to NewUniverse
+	Auto    bool // only a dependency asked for it
+}
+
+// Request says what is to be installed.
+type Request struct {
+	// Packages are names, with an architecture if it is not the native one (name:arch), a version (name=version) or
+	// an archive's suite or codename (name/suite); with a hyphen behind it (name-) the package is excluded.
+	Packages   []string
+	Exclude    []string // names that must not be installed
+	Essential  bool     // all packages of the native architecture that are Essential: yes
+	Priorities []string // all packages of the native architecture with one of these priorities
+	Recommends bool     // follow Recommends as apt does by default
+	Installed  []Choice // what is there already
+}
+
+// Resolve returns what must be installed to fulfil the request on top of r.Installed, packages after what they depend
+// on as far as there are no cycles. It returns an *UnsatisfiableError if this cannot be done, and an
+// *UnknownPackageError if a name means nothing to it.
+func (u *Universe) Resolve(r Request) ([]Choice, error) {
+	s, err := newSolver(u, r)
+	if err != nil {
+		return nil, fmt.Errorf("resolve packages: %w", err)
+	}
+	roots, err := s.requested(r)
+	if err != nil {
+		return nil, fmt.Errorf("resolve packages: %w", err)
+	}
+	initial := slices.Clone(s.states)
+	if !s.greedy(roots) {
+		if err := s.complete(roots, initial); err != nil {
+			return nil, fmt.Errorf("resolve packages: %w", err)
+		}
+	}
+	return s.choices(roots), nil
+}

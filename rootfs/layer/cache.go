@@ -1,0 +1,125 @@
+// Package layer is the cache of vmbuild: downloaded files by their SHA256, unpacked or configured root filesystems by
+// the hash of everything that went into them, and the temporary directories that both are made in.
+//
+// Its invariant: a path that it returns is complete and is what its name says. Files and directories are made in
+// another place, checked, and renamed; after a crash, SIGKILL or power cut there is either the whole thing or nothing.
+// Any number of processes may use one cache at a time: what two of them want is made by one, while the other waits.
+//
+// It does not know what a package, an index or a root filesystem is, fetches nothing itself, and sets no limit to its
+// size. It does not hash again what it has checked once; the directory must belong to the user of the cache alone.
+//
+// On disk:
+//
+//	CACHEDIR.TAG        tells backup programs to leave the cache out (https://bford.info/cachedir/)
+//	objects/ab/abcd…    a file whose SHA256 is abcd…; its modification time is when it was last asked for
+//	partial/abcd…       the first bytes of such a file; locked by flock(2) by whoever is adding to it
+//	documents/KEY       a small file that may change (an InRelease), replaced as a whole
+//	layers/KEY/tree     a directory as its builder left it; a shared lock on layers/KEY is held by each user of it
+//	layers/KEY/complete written last: without it, the layer is taken for absent (see Layer)
+//	layers/KEY.lock     is there while the layer is made, locked by its maker
+//	tmp/PREFIXRANDOM    temporary, locked by its owner; without a lock it is refuse (see Sweep)
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Cache is an open cache directory. Its methods may be called from several goroutines.
+type Cache struct {
+	dir  string
+	mu   sync.Mutex
+	used []*os.File // layers that Layer has returned, under a shared lock
+}
+
+// tag is the content of CACHEDIR.TAG, which is fixed by its specification.
+const tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Downloads and layers of vmbuild; may be removed at any time.\n"
+
+// Open makes dir and what is missing in it, and opens it as a cache.
+func Open(dir string) (*Cache, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	for _, sub := range []string{"objects", "partial", "documents", "layers", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, fmt.Errorf("open cache: %w", err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "CACHEDIR.TAG"), []byte(tag), 0o644); err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	return &Cache{dir: dir}, nil
+}
+
+// Close lets others remove the layers that were used through c.
+func (c *Cache) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, f := range c.used {
+		errs = append(errs, f.Close())
+	}
+	c.used = nil
+	return errors.Join(errs...)
+}
+
+// Dir is the absolute path of the cache.
+func (c *Cache) Dir() string { return c.dir }
+
+func (c *Cache) path(elem ...string) string {
+	return filepath.Join(append([]string{c.dir}, elem...)...)
+}
+
+// TempDir makes a directory below the cache, on the same file system as everything else in it.
+func (c *Cache) TempDir(prefix string) (*Temp, error) { return TempDir(c.path("tmp"), prefix) }
+
+// Sweep removes the temporary directories of processes that are gone.
+func (c *Cache) Sweep() error { return Sweep(c.path("tmp"), "") }
+
+// Document returns what WriteDocument wrote last under key, and its modification time; fs.ErrNotExist if there is none.
+func (c *Cache) Document(key string) ([]byte, time.Time, error) {
+	path := c.path("documents", key)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read cached document: %w", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("read cached document: %w", err)
+	}
+	return data, info.ModTime(), nil
+}
+
+// WriteDocument keeps data, which was last changed at modified, under key (a file name). Whoever reads it later has to
+// check it again: that is what distinguishes a document from an object.
+func (c *Cache) WriteDocument(key string, data []byte, modified time.Time) error {
+	if err := c.writeDocument(key, data, modified); err != nil {
+		return fmt.Errorf("write cached document: %w", err)
+	}
+	return nil
+}
+
+func (c *Cache) writeDocument(key string, data []byte, modified time.Time) error {
+	if key != filepath.Base(key) || !fs.ValidPath(key) {
+		return fmt.Errorf("%q is not a file name", key)
+	}
+	temp, err := c.TempDir("document-")
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(temp.Path, key)
+	err = os.WriteFile(file, data, 0o644)
+	if err == nil {
+		err = os.Chtimes(file, modified, modified)
+	}
+	if err == nil {
+		err = os.Rename(file, c.path("documents", key))
+	}
+	return errors.Join(err, temp.Close())
+}

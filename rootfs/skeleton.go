@@ -1,0 +1,205 @@
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"vmbuild/rootfs/internal/dpkg"
+)
+
+// makeSkeleton makes what has to be there before the first package is unpacked, as mmdebstrap does: directories that
+// apt and dpkg expect, the apt sources, an fstab to be filled in. It does not copy the host's resolv.conf and hostname.
+func makeSkeleton(root string, l *Lock) error {
+	dirs := []string{
+		"etc/apt/apt.conf.d", "etc/apt/sources.list.d", "etc/apt/preferences.d",
+		"var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log/apt",
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return fmt.Errorf("make skeleton: %w", err)
+		}
+	}
+	tmp := filepath.Join(root, "tmp")
+	if err := errors.Join(os.Mkdir(tmp, 0o755), os.Chmod(tmp, 0o777|os.ModeSticky)); err != nil {
+		return fmt.Errorf("make skeleton: %w", err)
+	}
+	if err := dpkg.Skeleton(root, l.Arch); err != nil {
+		return fmt.Errorf("make skeleton: %w", err)
+	}
+	if l.MergeUsr {
+		if err := mergeUsr(root, l.Arch); err != nil {
+			return fmt.Errorf("make skeleton: %w", err)
+		}
+	}
+	for name, content := range map[string]string{
+		"etc/apt/sources.list": sourcesList(l.Sources),
+		"etc/fstab":            "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n#\n",
+	} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o644); err != nil {
+			return fmt.Errorf("make skeleton: %w", err)
+		}
+	}
+	return nil
+}
+
+// mergeUsr makes the directories of / that are links into /usr (https://wiki.debian.org/UsrMerge), with the one that
+// the architecture's dynamic linker needs.
+func mergeUsr(root, arch string) error {
+	names := []string{"bin", "lib", "sbin"}
+	switch arch {
+	case "amd64":
+		names = append(names, "lib32", "lib64", "libx32")
+	case "i386", "s390x":
+		names = append(names, "lib64", "libx32")
+	case "mips64el", "loong64", "ppc64el":
+		names = append(names, "lib64")
+	}
+	for _, name := range names {
+		if err := os.MkdirAll(filepath.Join(root, "usr", name), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink("usr/"+name, filepath.Join(root, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sourcesList(sources []Source) string {
+	var b strings.Builder
+	for _, s := range sources {
+		fmt.Fprintf(&b, "deb %s %s %s\n", s.URI, s.Suite, strings.Join(s.Components, " "))
+	}
+	return b.String()
+}
+
+// extendedStates is what apt notes of packages that nobody asked for, so that it may remove them when they are no
+// longer needed (apt-mark(8)).
+func extendedStates(l *Lock) string {
+	var b strings.Builder
+	for _, p := range l.Packages {
+		if p.Auto {
+			arch := p.Arch
+			if arch == "all" {
+				arch = l.Arch
+			}
+			fmt.Fprintf(&b, "Package: %s\nArchitecture: %s\nAuto-Installed: 1\n\n", p.Name, arch)
+		}
+	}
+	return b.String()
+}
+
+// Files that differ between two builds of the same packages or tell of the build: mmdebstrap's list.
+var refuse = []string{
+	"var/log/dpkg.log", "var/log/apt/history.log", "var/log/apt/term.log", "var/log/alternatives.log",
+	"var/log/bootstrap.log", "var/cache/ldconfig/aux-cache", "var/log/apt/eipp.log.xz", "var/lib/dbus/machine-id",
+	"var/lib/apt/lists/auxfiles", "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin",
+}
+
+// Directories that are emptied, with what stays in them.
+var emptied = map[string]string{"run": "lock", "tmp": "", "var/tmp": ""}
+
+// cleanUp removes from a tree what belongs to its making and not to the system.
+func cleanUp(root string) error {
+	for _, name := range refuse {
+		if err := os.RemoveAll(filepath.Join(root, name)); err != nil {
+			return fmt.Errorf("clean up the tree: %w", err)
+		}
+	}
+	for dir, kept := range emptied {
+		if err := emptyDir(filepath.Join(root, dir), kept); err != nil {
+			return fmt.Errorf("clean up the tree: %w", err)
+		}
+	}
+	for _, pattern := range []string{"var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*"} {
+		if err := removeMatches(root, pattern); err != nil {
+			return fmt.Errorf("clean up the tree: %w", err)
+		}
+	}
+	return resetMachineID(filepath.Join(root, "etc/machine-id"))
+}
+
+func removeMatches(root, pattern string) error {
+	names, err := filepath.Glob(filepath.Join(globQuote(root), pattern))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func emptyDir(dir, kept string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == kept {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resetMachineID empties the file: the system gets its identity when it is first started (machine-id(5)).
+func resetMachineID(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return nil
+	}
+	if err == nil {
+		err = os.Truncate(path, 0)
+	}
+	if err != nil {
+		return fmt.Errorf("reset the machine id: %w", err)
+	}
+	return nil
+}
+
+// clampTimes gives every file of the tree root that is younger than limit that time. It looks only at what is below
+// changed too: root itself, or the upper directory of the overlay that root is. It follows no link.
+func clampTimes(root, changed string, limit time.Time) error {
+	at := unix.NsecToTimespec(limit.UnixNano())
+	err := filepath.WalkDir(changed, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil || !info.ModTime().After(limit) || isWhiteout(info) {
+			return err
+		}
+		name, err := filepath.Rel(changed, path)
+		if err != nil {
+			return err
+		}
+		return unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(root, name), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return fmt.Errorf("clamp times: %w", err)
+	}
+	return nil
+}
+
+// isWhiteout says whether an entry of an overlay's upper directory stands for one that was removed.
+func isWhiteout(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode()&fs.ModeCharDevice != 0 && stat.Rdev == 0
+}

@@ -1,0 +1,53 @@
+package rootfs
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/suite"
+)
+
+// Enter makes the programs of a stacked tree runnable: apt works, daemons do not start.
+func (b *Builder) Enter(ctx context.Context, s *Stack, base *Base) (*chroot.Root, error) {
+	return chroot.Enter(ctx, s.Dir, chroot.Options{
+		Log: b.Log, Network: true, BlockDaemons: true, NoSync: true, Epoch: base.Epoch,
+	})
+}
+
+// Finish leaves the entered tree and takes out of it what belongs to its making: logs, caches, the machine's identity,
+// times after the epoch.
+func (b *Builder) Finish(s *Stack, base *Base, target *chroot.Root) error {
+	if err := target.Close(); err != nil {
+		return err
+	}
+	if err := cleanUp(s.Dir); err != nil {
+		return err
+	}
+	return clampTimes(s.Dir, s.upper, base.Epoch)
+}
+
+// Tools returns a toolbox that holds programs of Debian packages. They are taken from the same mirrors as the Spec's
+// packages, but always from the release of suite.Default and for the host: what they write depends neither on the host's
+// distribution nor on the one that is installed.
+func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (chroot.Toolbox, error) {
+	if len(packages) == 0 {
+		return nil, nil
+	}
+	host, err := arch.Host(runtime.GOARCH)
+	if err != nil {
+		return nil, fmt.Errorf("get tools: %w", err)
+	}
+	s.Arch, s.Suite, s.Components, s.Include = host.Name, suite.Default, nil, packages
+	lock, err := b.resolveTools(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	base, err := b.Base(ctx, lock)
+	if err != nil {
+		return nil, err
+	}
+	return chroot.Tools{Dir: base.Dir, Options: chroot.Options{Log: b.Log, NoSync: true, Epoch: base.Epoch}}, nil
+}
