@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 
+	"golang.org/x/sync/errgroup"
+
 	"vmbuild/bootloader"
 	"vmbuild/hooks"
 	"vmbuild/partition"
@@ -27,7 +29,7 @@ func Handlers() map[string]namespace.Handler {
 }
 
 // workPrefix marks temporary directories of builds.
-const workPrefix = "vmbuild"
+const workPrefix = "vmbuild-"
 
 func sweepInside(_ context.Context, call namespace.Call) error {
 	var j job
@@ -53,11 +55,7 @@ func buildInside(ctx context.Context, call namespace.Call) (err error) {
 	if err != nil {
 		return err
 	}
-	base, err := b.roots.Base(ctx, lock)
-	if err != nil {
-		return err
-	}
-	tools, err := b.roots.Tools(ctx, b.plan.Rootfs, b.toolPackages())
+	base, tools, err := b.baseAndTools(ctx, lock)
 	if err != nil {
 		return err
 	}
@@ -120,13 +118,28 @@ func openBuild(call namespace.Call) (*build, error) {
 	if b.work, err = layer.TempDir(j.Temp, workPrefix); err != nil {
 		return nil, errors.Join(err, cache.Close())
 	}
-	b.roots = &rootfs.Builder{Cache: cache, Mirrors: mirrors, Event: b.log.event, Log: b.log}
+	b.roots = &rootfs.Builder{Cache: cache, Mirrors: mirrors, Event: b.log.event, Log: b.log, Temp: b.work.Path, IDMap: namespace.IDMap()}
 	return b, nil
 }
 
 // Close removes what the build worked with.
 func (b *build) Close() error {
 	return errors.Join(b.work.Close(), b.roots.Cache.Close(), b.log.Close())
+}
+
+// baseAndTools makes both at the same time: the tools are small, and much of the base's time is spent in scripts that use
+// one processor.
+func (b *build) baseAndTools(ctx context.Context, lock *rootfs.Lock) (base *rootfs.Base, tools chroot.Toolbox, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		base, err = b.roots.Base(ctx, lock)
+		return err
+	})
+	group.Go(func() (err error) {
+		tools, err = b.roots.Quietly().Tools(ctx, b.plan.Rootfs, b.toolPackages())
+		return err
+	})
+	return base, tools, group.Wait()
 }
 
 // toolPackages are the Debian packages whose programs write the plan's filesystems.

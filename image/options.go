@@ -9,6 +9,7 @@ type Options struct {
 	Distribution  string   // --distribution: suite or codename
 	Arch          string   // --arch: Debian architecture
 	Mirror        string   // --mirror: URL; empty: the host's own apt source, else ftp.debian.org
+	Security      string   // --security-mirror: URL of the security archive, or "none"; empty: as Mirror
 	Packages      []string // --package
 	KernelPackage string   // --kernel-package
 	NoKernel      bool     // --no-kernel

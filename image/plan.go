@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -142,6 +143,7 @@ func check(o Options) (target, []string) {
 	if o.Size <= MinimumSize {
 		refuse("--size=%s is too small for a bootstrap: a Debian system needs more than %s", o.Size, MinimumSize)
 	}
+	checkMirrors(o, refuse)
 	checkUEFI(o, t.arch, refuse)
 	checkPartitions(o, refuse)
 	checkSystem(o, refuse)
@@ -155,6 +157,18 @@ func check(o Options) (target, []string) {
 		refuse("%v", err)
 	}
 	return t, problems
+}
+
+func checkMirrors(o Options, refuse func(string, ...any)) {
+	for _, c := range []struct{ option, value string }{{"--mirror", o.Mirror}, {"--security-mirror", o.Security}} {
+		if c.value == "" || c.option == "--security-mirror" && c.value == rootfs.NoMirror {
+			continue
+		}
+		u, err := url.Parse(c.value)
+		if err != nil || !slices.Contains([]string{"http", "https", "file", "copy"}, u.Scheme) {
+			refuse("%s=%s is not the URL of an archive (http, https or file)", c.option, c.value)
+		}
+	}
 }
 
 func checkUEFI(o Options, a arch.Arch, refuse func(string, ...any)) {
@@ -279,7 +293,7 @@ func spec(o Options, t target) rootfs.Spec {
 		include = append(include, "sudo")
 	}
 	return rootfs.Spec{
-		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: o.Mirror, Variant: rootfs.DefaultVariant,
+		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: o.Mirror, Security: o.Security, Variant: rootfs.DefaultVariant,
 		Include: unique(append(include, o.Packages...)), Debconf: t.loader.Debconf(t.arch),
 		Keyring: o.Keyring, IgnoreValidUntil: o.NoCheckValidUntil, Epoch: o.Epoch,
 	}

@@ -48,6 +48,8 @@ func TestRefusals(t *testing.T) {
 		"root type":           {func(o *Options) { o.RootType = "vfat" }, []string{"--roottype=vfat", "ext4"}},
 		"boot type":           {func(o *Options) { o.BootType = "ntfs" }, []string{"--boottype=ntfs", "ext4"}},
 		"boot flag":           {func(o *Options) { o.BootFlag = "hidden" }, []string{"--bootflag=hidden", "boot"}},
+		"mirror":              {func(o *Options) { o.Mirror = "m.example/debian" }, []string{"--mirror=m.example/debian", "http"}},
+		"security mirror":     {func(o *Options) { o.Security = "no" }, []string{"--security-mirror=no", "http"}},
 		"host name":           {func(o *Options) { o.Hostname = "a b" }, []string{"--hostname=a b"}},
 		"user name":           {func(o *Options) { o.Users = []string{"Ann/x"} }, []string{"--user=Ann"}},
 		"user twice":          {func(o *Options) { o.Users = []string{"ann/x", "ann"} }, []string{"--user=ann", "already"}},

@@ -34,8 +34,8 @@ const (
 )
 
 // Place gives every request a place, aligned to 1 MiB, a type and its identifiers. The order is that of the roles, and
-// that of the requests among the same role. On an msdos disk the partition with the kernel is active if none asked to be:
-// some BIOSes start from no other disk.
+// that of the requests among the same role. On an msdos disk the first partition that is mounted is active if none asked
+// to be: some BIOSes start from no other disk.
 func Place(s Spec) (*Layout, error) {
 	l, err := s.place()
 	if err != nil {
@@ -221,7 +221,7 @@ func (s Spec) flag(l *Layout) error {
 		return nil
 	}
 	for i := range l.Partitions {
-		if contains(l.Partitions[i].Mount, "/boot") {
+		if l.Partitions[i].Mount != "" {
 			l.Partitions[i].Active = true
 			break
 		}

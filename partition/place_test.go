@@ -64,13 +64,17 @@ func TestPlace(t *testing.T) {
 			"5 root 1200128+7186432 4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
 		},
 	}, {
-		name: "msdos: the partition with the kernel is active",
+		name: "msdos: the only partition is active",
 		spec: Spec{Table: MSDOS, Size: 1 << 30, Requests: []Request{rootFS}},
 		want: []string{"msdos", "1 root 2048+2095104 83 active"},
 	}, {
-		name: "msdos: /boot has the kernel",
+		name: "msdos: the first partition is active",
 		spec: Spec{Table: MSDOS, Size: 1 << 30, Requests: []Request{rootFS, bootFS, swapArea, esp}},
-		want: []string{"msdos", "1 esp 2048+262144 ef", "2 boot 264192+409600 83 active", "3 swap 673792+524288 82", "4 root 1198080+899072 83"},
+		want: []string{"msdos", "1 esp 2048+262144 ef active", "2 boot 264192+409600 83", "3 swap 673792+524288 82", "4 root 1198080+899072 83"},
+	}, {
+		name: "msdos: swap is never active",
+		spec: Spec{Table: MSDOS, Size: 1 << 30, Requests: []Request{rootFS, swapArea}},
+		want: []string{"msdos", "1 swap 2048+524288 82", "2 root 526336+1570816 83 active"},
 	}, {
 		name: "a size of powers of 1000, an offset that is not whole MiB",
 		spec: Spec{Table: MSDOS, Size: 1e9 + 1, Offset: 3<<20 + 1, Requests: []Request{rootFS}},

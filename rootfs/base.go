@@ -135,16 +135,19 @@ func (b *Builder) fetch(ctx context.Context, l *Lock) (stages, error) {
 	return s, nil
 }
 
-// counter reports packages as they are unpacked.
+// counter reports packages as they are unpacked, and that they are configured when all are.
 func (b *Builder) counter(total int) func(string) {
 	var mu sync.Mutex
-	var done int64
+	done := 0
 	b.Event(Event{Stage: "unpack", Total: int64(total), Unit: "packages"})
 	return func(string) {
 		mu.Lock()
 		defer mu.Unlock()
 		done++
-		b.Event(Event{Stage: "unpack", Done: done, Total: int64(total), Unit: "packages"})
+		b.Event(Event{Stage: "unpack", Done: int64(done), Total: int64(total), Unit: "packages"})
+		if done == total {
+			b.Event(Event{Stage: "configure"})
+		}
 	}
 }
 
@@ -173,7 +176,6 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, debs stages
 	if err := preseed(ctx, runner, l.Debconf); err != nil {
 		return err
 	}
-	b.Event(Event{Stage: "configure"})
 	if err := dpkg.Install(ctx, options, runner, debs.rest); err != nil {
 		return err
 	}

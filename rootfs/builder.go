@@ -34,7 +34,15 @@ type Builder struct {
 	Mirrors Mirrors     // where archives are that a Spec does not name
 	Event   func(Event) // must not be nil
 	Log     io.Writer   // what programs print
+	Temp    string      // directory of the build's own for what does not outlive it
 	IDMap   string      // names the id mapping that files are owned under
+}
+
+// Quietly returns a builder that does the same without telling how far it is.
+func (b *Builder) Quietly() *Builder {
+	quiet := *b
+	quiet.Event = func(Event) {}
+	return &quiet
 }
 
 // Resolve asks the archives of a Spec for its packages. What it downloads, it verifies.

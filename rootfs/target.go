@@ -49,5 +49,5 @@ func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (chroot.
 	if err != nil {
 		return nil, err
 	}
-	return chroot.Tools{Dir: base.Dir, Options: chroot.Options{Log: b.Log, NoSync: true, Epoch: base.Epoch}}, nil
+	return chroot.Tools{Dir: base.Dir, Options: chroot.Options{Log: b.Log, NoSync: true, Epoch: base.Epoch, Temp: b.Temp}}, nil
 }

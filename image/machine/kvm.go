@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -98,7 +99,7 @@ func (m model) race(ctx context.Context, p Programs, dir string) (Accel, string)
 			case r.err == nil:
 				return TCG, kvm
 			case r.accel == KVM:
-				kvm = fmt.Sprintf("KVM failed in a trial: %v", r.err)
+				kvm = "KVM failed in a trial: " + strings.Join(strings.Fields(r.err.Error()), " ")
 			}
 		case <-ctx.Done():
 			return TCG, fmt.Sprintf("KVM was tried: %v", ctx.Err())
@@ -122,8 +123,8 @@ func (m model) runProbe(ctx context.Context, p Programs, accel Accel, dir, disk 
 	}
 	defer process.Close()
 	_, err = process.Expect(ctx, regexp.MustCompile(regexp.QuoteMeta(strings.TrimSpace(probeText))))
-	if cause := process.fault(); cause != nil {
-		return cause
+	if errors.Is(err, ErrEnded) {
+		return cmp.Or(process.Wait(ctx), err)
 	}
 	return err
 }

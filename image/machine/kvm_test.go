@@ -58,7 +58,7 @@ func TestRace(t *testing.T) {
 		{"TCG first", prints("r"), prints("ran\r\n"), TCG, "KVM was slower than TCG in a trial"},
 		{"only KVM", after(time.Second/4, prints("ran\r\n")), aborts, KVM, "KVM was faster than TCG in a trial"},
 		{"KVM fails", stops, after(time.Second/4, prints("ran\r\n")), TCG, "KVM failed in a trial: KVM cannot run this guest: KVM internal error. Suberror: 1"},
-		{"both fail", aborts, aborts, TCG, "KVM failed in a trial: signal: aborted:\n    error: failed to set MSR 0x10a to 0x69"},
+		{"both fail", aborts, aborts, TCG, "KVM failed in a trial: signal: aborted: error: failed to set MSR 0x10a to 0x69"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()

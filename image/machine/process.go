@@ -75,6 +75,7 @@ func launch(ctx context.Context, p Programs, s start) (*Process, error) {
 		kill:        kill,
 		done:        make(chan struct{}),
 	}
+	context.AfterFunc(ctx, func() { keys.Close() }) // who copies keys to QEMU must not wait for more
 	read := make(chan struct{})
 	go func() {
 		process.console.readFrom(screen, cmp.Or(s.log, io.Discard))
@@ -93,7 +94,7 @@ func launch(ctx context.Context, p Programs, s start) (*Process, error) {
 		keysRead.Close()
 		screenWrite.Close()
 		<-read
-		err = errors.Join(err, leave.Close(), screen.Close(), keys.Close())
+		err = errors.Join(err, leave.Close(), screen.Close())
 		if fault := process.fault(); fault != nil && s.onKVM != nil {
 			s.onKVM(fault)
 		}

@@ -66,7 +66,7 @@ func TestSession(t *testing.T) {
 			{"echo one; echo two", "one\ntwo", 0},
 			{"printf 'no newline'; exit 7", "no newline", 7},
 			{"printf 'blank line\n\n'", "blank line\n", 0},
-			{"echo 'it'\\''s \"quoted\" $((1+1)) %s\\n'", "it's \"quoted\" $((1+1)) %s\\n", 0},
+			{"printf '%s\n' 'it'\\''s \"quoted\" $((1+1)) %s\\n'", "it's \"quoted\" $((1+1)) %s\\n", 0},
 			{"printf '\\033[31mred\\033[m\\r\\n'; echo error >&2", "red\nerror", 0},
 			{"cat", "", 0}, // has no input to wait for
 			{"for i in 1 2; do\n\techo $i\ndone", "1\n2", 0},

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 	case namespace.Inner():
 		os.Exit(namespace.Serve(map[string]namespace.Handler{"scenario": serveScenario}))
 	case os.Args[0] == outerWord:
-		err := namespace.Run(context.Background(), namespace.Job{Name: "scenario", Payload: os.Args[1:], Stderr: os.Stderr})
-		if err != nil {
+		job := namespace.Job{Name: "scenario", Payload: os.Args[1:], Stderr: os.Stderr}
+		if err := namespace.Run(context.Background(), job); err != nil {
 			fmt.Println(err)
 			os.Exit(1)
 		}
@@ -113,7 +113,7 @@ func buildProbe(t *testing.T) string {
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	must(t, os.Chmod(dir, 0o755))
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "probe"), "./testdata/probe")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "probe"), "./testdata/probe")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -244,13 +244,14 @@ func enterScenario(ctx context.Context, s *scenario) error {
 	delete(seen, "write /proc/sys/kernel/hostname")
 	readOnly := func(path string) string { return "open " + path + ": read-only file system" }
 	s.expect("what a program sees", map[string]any{
-		"env": []any{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
-			"LANGUAGE=C.UTF-8", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
+		"env": []any{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+			"LC_ALL=C.UTF-8", "LANGUAGE=C.UTF-8", "LANG=C.UTF-8",
+			"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
 			"SOURCE_DATE_EPOCH=1234567890", "TERM=vt100"},
 		"cwd": "/",
 		"/":   []any{"bin", "bound", "dev", "etc", "mnt", "proc", "sbin", "sys", "usr"},
-		"/dev": []any{"console", "fd", "full", "made", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout",
-			"tty", "urandom", "zero"},
+		"/dev": []any{"console", "fd", "full", "made", "null", "ptmx", "pts", "random", "shm",
+			"stderr", "stdin", "stdout", "tty", "urandom", "zero"},
 		"/sys/firmware":          nil,
 		"own /proc":              true,
 		"devpts":                 true,
@@ -505,7 +506,7 @@ func toolsScenario(ctx context.Context, s *scenario) error {
 		return err
 	}
 	var toolbox Toolbox = Tools{Dir: dir, Options: Options{Temp: temp, NoSync: true}}
-	binds := []Bind{{Source: s.dir, Target: "/bound"}, {Source: filepath.Join(s.dir, "input"), Target: "/work/in"}}
+	binds := []Bind{{Source: s.dir, Target: "/bound"}, {Source: filepath.Join(s.dir, "input"), Target: "/job/in"}}
 	var runners []Runner
 	for range 2 {
 		r, closer, err := toolbox.Enter(ctx, binds...)
@@ -526,10 +527,10 @@ func toolsScenario(ctx context.Context, s *scenario) error {
 	if err := json.Unmarshal(out.Bytes(), &seen); err != nil {
 		return err
 	}
-	s.expect("root", []any{"bin", "bound", "dev", "etc", "lib64", "proc", "sbin", "tmp", "usr", "var", "work"}, seen["/"])
+	s.expect("root", []any{"bin", "bound", "dev", "etc", "job", "lib64", "proc", "sbin", "tmp", "usr", "var"}, seen["/"])
 	s.expect("etc", "open /etc/x: read-only file system", seen["write /etc/x"])
 	s.expect("bind", "<nil>", seen["write /bound/x"])
-	s.expect("a file of the build", "of the build", readIn(runners[1].(*Root), "work/in"))
+	s.expect("a file of the build", "of the build", readIn(runners[1].(*Root), "job/in"))
 	if err := runners[1].(*Root).Close(); err != nil {
 		return err
 	}

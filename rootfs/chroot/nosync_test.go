@@ -33,7 +33,9 @@ func judge(t *testing.T, filter []unix.SockFilter, arch, number uint32) uint32 {
 func TestSyncFilter(t *testing.T) {
 	filter := syncFilter()
 	for _, a := range abis {
-		skipped := map[uint32]bool{a.fsync: true, a.fdatasync: true, a.sync: true, a.syncfs: true, a.msync: true, a.syncFileRange: true}
+		skipped := map[uint32]bool{
+			a.fsync: true, a.fdatasync: true, a.sync: true, a.syncfs: true, a.msync: true, a.syncFileRange: true,
+		}
 		if len(skipped) != 6 {
 			t.Errorf("%#x: numbers are used twice", a.audit)
 		}

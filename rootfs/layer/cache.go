@@ -82,7 +82,10 @@ func (c *Cache) TempDir(prefix string) (*Temp, error) { return TempDir(c.path("t
 // Sweep removes the temporary directories of processes that are gone.
 func (c *Cache) Sweep() error { return Sweep(c.path("tmp"), "") }
 
-// Document returns what WriteDocument wrote last under key, and its modification time; fs.ErrNotExist if there is none.
+// unknown stands for a zero modification time, which a file cannot have.
+var unknown = time.Unix(0, 0)
+
+// Document returns what WriteDocument was given last for key; fs.ErrNotExist if there is none.
 func (c *Cache) Document(key string) ([]byte, time.Time, error) {
 	path := c.path("documents", key)
 	data, err := os.ReadFile(path)
@@ -93,11 +96,14 @@ func (c *Cache) Document(key string) ([]byte, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("read cached document: %w", err)
 	}
+	if info.ModTime().Equal(unknown) {
+		return data, time.Time{}, nil
+	}
 	return data, info.ModTime(), nil
 }
 
-// WriteDocument keeps data, which was last changed at modified, under key (a file name). Whoever reads it later has to
-// check it again: that is what distinguishes a document from an object.
+// WriteDocument keeps data, which was last changed at modified (zero: nobody knows), under key, a file name. Whoever
+// reads it later has to check it again: that is what distinguishes a document from an object.
 func (c *Cache) WriteDocument(key string, data []byte, modified time.Time) error {
 	if err := c.writeDocument(key, data, modified); err != nil {
 		return fmt.Errorf("write cached document: %w", err)
@@ -108,6 +114,9 @@ func (c *Cache) WriteDocument(key string, data []byte, modified time.Time) error
 func (c *Cache) writeDocument(key string, data []byte, modified time.Time) error {
 	if key != filepath.Base(key) || !fs.ValidPath(key) {
 		return fmt.Errorf("%q is not a file name", key)
+	}
+	if modified.IsZero() {
+		modified = unknown
 	}
 	temp, err := c.TempDir("document-")
 	if err != nil {

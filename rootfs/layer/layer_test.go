@@ -243,6 +243,12 @@ func TestDocument(t *testing.T) {
 	if err != nil || string(got) != "two" || !when.Equal(modified) {
 		t.Errorf("document is %q of %s, %v", got, when, err)
 	}
+	if err := c.WriteDocument("key", nil, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, when, err := c.Document("key"); err != nil || !when.IsZero() {
+		t.Errorf("document of an unknown time is of %s, %v", when, err)
+	}
 	expect(t, c, "documents/key")
 	if err := c.WriteDocument("../key", nil, modified); err == nil {
 		t.Error("a document is written outside of the cache")

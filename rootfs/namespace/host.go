@@ -52,8 +52,8 @@ type MissingIDsError struct {
 }
 
 func (e *MissingIDsError) Error() string {
-	return fmt.Sprintf("%s gives user %s %d subordinate ids, a build needs %d: add the line %q to it (newuidmap and newgidmap, "+
-		"which read it, are in package uidmap)", e.File, e.User, e.Have, neededSubIDs, e.Line)
+	return fmt.Sprintf("%s gives user %s %d subordinate ids, a build needs %d: add the line %q to it "+
+		"(newuidmap and newgidmap, which read it, are in package uidmap)", e.File, e.User, e.Have, neededSubIDs, e.Line)
 }
 
 // Check says all that keeps Run from working on this host and for this user: errors of types *Problem and
@@ -301,6 +301,13 @@ func parseSubIDs(text string) []user.SubID {
 		return s.SubID > 0 && s.Count > 0 && s.SubID+s.Count > 0 && s.SubID+s.Count <= 1<<32
 	})
 	return ids
+}
+
+// IDMap describes under which ids of the host this process's ids stand: two processes with the same description see the
+// same owners on the same files.
+func IDMap() string {
+	return strings.Join(strings.Fields(contents("/proc/self/uid_map")), " ") + " / " +
+		strings.Join(strings.Fields(contents("/proc/self/gid_map")), " ")
 }
 
 // parseMap reads /proc/self/uid_map or gid_map.

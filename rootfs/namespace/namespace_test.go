@@ -118,6 +118,7 @@ func lookAround(_ context.Context, c Call) error {
 	}
 	defer os.Remove(dir)
 	f.Capable = unix.Mount("tmpfs", dir, "tmpfs", 0, "") == nil
+	defer unix.Unmount(dir, unix.MNT_DETACH)
 	name := filepath.Join(dir, "file")
 	if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Chown(name, 65534, 65534)); err != nil {
 		return err
@@ -261,7 +262,7 @@ func TestCancel(t *testing.T) {
 		job, want string
 		atMost    time.Duration
 	}{
-		{"polite", "unpack: context canceled", time.Second},
+		{"polite", "unpack: context canceled", grace - time.Second},
 		{"stubborn", "stop the build process: user has had enough", grace + 2*time.Second},
 	}
 	for _, test := range tests {

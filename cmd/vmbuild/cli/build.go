@@ -31,6 +31,7 @@ type buildCmd struct {
 	SerialConsole bool `help:"Boot messages and a login on the first serial port too." default:"true" negatable:"" group:"Boot"`
 
 	Mirror          string   `help:"Take packages from URL (default: this host's own apt source for Debian, else ftp.debian.org)." placeholder:"URL" group:"Packages"`
+	SecurityMirror  string   `help:"Take security updates from URL, or from nowhere (none)." placeholder:"URL" group:"Packages"`
 	Package         []string `help:"Install NAME too (may be given more than once)." placeholder:"NAME" sep:"none" group:"Packages"`
 	KernelPackage   string   `help:"Install this kernel instead of the architecture's default." placeholder:"NAME" group:"Packages"`
 	NoKernel        bool     `help:"Install no kernel." group:"Packages"`
@@ -58,6 +59,7 @@ func (c *buildCmd) options() (image.Options, error) {
 	}
 	return image.Options{
 		Image: c.Image, Size: c.Size, Distribution: c.Distribution, Arch: c.Arch, Mirror: c.Mirror,
+		Security: c.SecurityMirror,
 		Packages: c.Package, KernelPackage: c.KernelPackage, NoKernel: c.NoKernel,
 		PartType: c.PartType, RootType: c.Roottype, BootSize: c.Bootsize, BootType: c.Boottype,
 		BootOffset: c.Bootoffset, BootFlag: c.Bootflag, Swap: c.Swap, ESPSize: c.EspSize, Grub: c.Grub, UseUEFI: c.UseUefi,

@@ -46,6 +46,8 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		kong.Writers(s.Out, s.Err),
 		kong.Exit(func(code int) { status = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
+		kong.Help(help),
+		kong.ValueFormatter(withDefault),
 		kong.Vars{
 			"version":   version(),
 			"arch":      hostArch(),
@@ -65,10 +67,44 @@ func Main(ctx context.Context, args []string, s Streams) int {
 		return status // --help and --version have answered
 	}
 	if err != nil {
-		return report(s.Err, usageError{err})
+		return report(s.Err, usageError{inPlainWords(err)})
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return report(s.Err, parsed.Run(s))
+}
+
+// inPlainWords says of an option at the end of the line what kong says in its own terms.
+func inPlainWords(err error) error {
+	option, reason, _ := strings.Cut(err.Error(), ": ")
+	if strings.HasPrefix(option, "-") && strings.Contains(reason, `but got "EOL"`) {
+		return fmt.Errorf("%s requires an argument", option)
+	}
+	return err
+}
+
+// help prints, where no command is named, the commands and the options of the one that runs then.
+func help(o kong.HelpOptions, ctx *kong.Context) error {
+	if ctx.Selected() != nil {
+		return kong.DefaultHelpPrinter(o, ctx)
+	}
+	if err := kong.DefaultHelpPrinter(o, ctx); err != nil {
+		return err
+	}
+	build, err := kong.Trace(ctx.Kong, []string{"build"})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(ctx.Stdout)
+	return kong.DefaultHelpPrinter(o, build)
+}
+
+// withDefault adds to an option's help what holds when it is not given.
+func withDefault(v *kong.Value) string {
+	text := kong.DefaultHelpValueFormatter(v)
+	if v.HasDefault && !v.IsBool() {
+		text = strings.TrimSuffix(text, ".") + " (default " + v.Default + ")."
+	}
+	return text
 }
 
 func hostArch() string {

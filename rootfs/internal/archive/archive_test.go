@@ -17,7 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vmbuild/rootfs/internal/archivetest"
+	"vmbuild/rootfs/archivetest"
 	"vmbuild/rootfs/layer"
 )
 
@@ -186,6 +186,18 @@ func TestSecondRun(t *testing.T) {
 	got := server.Requests("")
 	if len(got) != 1 || got[0].Path != "dists/trixie/InRelease" || got[0].Status != http.StatusNotModified {
 		t.Errorf("requests of the second run: %v", got)
+	}
+
+	// A server that does not say when a file was changed is not asked whether it was.
+	server.Break(archivetest.Faults{NoTime: true})
+	silent := &Client{Cache: client(t).Cache, Now: c.Now}
+	for range 2 {
+		use(silent)
+	}
+	for _, r := range server.Requests("dists/trixie/InRelease") {
+		if r.Status != http.StatusOK || r.Header.Get("If-Modified-Since") != "" {
+			t.Errorf("request %v", r)
+		}
 	}
 
 	newer := sample()

@@ -17,7 +17,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vmbuild/rootfs/internal/archivetest"
+	"vmbuild/rootfs/archivetest"
 	"vmbuild/rootfs/layer"
 )
 

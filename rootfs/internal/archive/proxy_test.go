@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"vmbuild/rootfs/internal/archivetest"
+	"vmbuild/rootfs/archivetest"
 	"vmbuild/rootfs/layer"
 )
 

@@ -120,7 +120,10 @@ func (c *Client) authenticate(inRelease []byte, s Source) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return signed.text, s.Keyring.verify(signed, c.now())
+	if err := s.Keyring.verify(signed, c.now()); err != nil {
+		return nil, err
+	}
+	return signed.text, nil
 }
 
 // stripSignature returns the text of an InRelease file that is not to be verified, and which may be unsigned.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -86,11 +87,7 @@ func readArchive(d Deb) (*archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	paragraph, err := control.ParseParagraph(pkg.Control["control"].Data)
-	if err != nil {
-		return nil, err
-	}
-	r, err := newRecord(paragraph)
+	r, err := controlRecord(pkg.Control["control"].Data)
 	if err != nil {
 		return nil, err
 	}
@@ -100,6 +97,21 @@ func readArchive(d Deb) (*archive, error) {
 	}
 	a.triggers, err = parseTriggers(pkg.Control["triggers"].Data)
 	return a, err
+}
+
+// controlRecord reads a control file, which is one stanza.
+func controlRecord(data []byte) (*record, error) {
+	var stanza []control.Field
+	for fields, err := range stanzas(data) {
+		if err != nil {
+			return nil, fmt.Errorf("control: %w", err)
+		}
+		if stanza != nil {
+			return nil, errors.New("control: more than one stanza")
+		}
+		stanza = fields
+	}
+	return newRecord(stanza)
 }
 
 func checkSum(file io.Reader, want string) error {

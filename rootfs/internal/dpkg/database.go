@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"vmbuild/rootfs/internal/control"
 )
 
 // Paths of dpkg's database inside a root.
@@ -34,11 +32,11 @@ func readDatabase(root *rootDir) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	for paragraph, err := range control.Paragraphs(status) {
+	for fields, err := range stanzas(status) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", statusFile, err)
 		}
-		r, err := newRecord(paragraph)
+		r, err := newRecord(fields)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", statusFile, err)
 		}

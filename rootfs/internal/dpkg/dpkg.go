@@ -84,7 +84,14 @@ func (db *database) unpack(ctx context.Context, o Options, archives []*archive, 
 	if err != nil {
 		return err
 	}
-	if err := u.run(ctx, archives); err != nil {
+	links, others := archives[:0:0], archives
+	if first {
+		links, others = splitLinks(archives)
+	}
+	if err := u.run(ctx, links); err != nil {
+		return err
+	}
+	if err := u.run(ctx, others); err != nil {
 		return err
 	}
 	for _, a := range archives {
@@ -102,6 +109,19 @@ func (db *database) unpack(ctx context.Context, o Options, archives []*archive, 
 		return err
 	}
 	return db.writeStatus()
+}
+
+// splitLinks takes out the package that has the links of merged /usr, /bin and its like: it must be there before a
+// package that still has files below /bin makes a directory of it.
+func splitLinks(archives []*archive) (links, others []*archive) {
+	for _, a := range archives {
+		if a.name == "base-files" {
+			links = append(links, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	return links, others
 }
 
 // Configure runs the packages' preinst scripts, in the order in which the packages were given, and then the root's dpkg

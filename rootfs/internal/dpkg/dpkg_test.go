@@ -28,8 +28,8 @@ func TestExtractAndConfigure(t *testing.T) {
 		testDeb{name: "libb", fields: "Multi-Arch: same\nArchitecture: amd64\nHomepage: h\n", noSums: true,
 			members: []tar.Header{dir("./"), dir("./usr/"), dir("./usr/bin/"), setuid, hard("./usr/bin/c", "./usr/bin/b")},
 			control: map[string]string{"triggers": "# x\ninterest-noawait /usr/share/x\ninterest y\nactivate-noawait ldconfig\n"}},
-		testDeb{name: "a", fields: "Essential: yes\nSection: admin\nStatus: none\n",
-			members: []tar.Header{dir("./"), dir("./etc/"), file("./etc/a.conf"), link("./bin", "usr/bin"), file("./bin/a")},
+		testDeb{name: "a", fields: "Essential: yes\nSection: admin\nStatus: none\nOrigin: two \n lines \n",
+			members: []tar.Header{dir("./"), dir("./etc/"), file("./etc/a.conf"), dir("./usr/"), dir("./usr/bin/"), link("./bin", "usr/bin"), file("./bin/a")},
 			control: map[string]string{"conffiles": "/etc/a.conf\nremove-on-upgrade /etc/old\n", "preinst": "#!/bin/sh\n"}},
 	)
 	extracted, err := Extract(t.Context(), Options{Root: r.dir}, debs)
@@ -51,12 +51,12 @@ func TestExtractAndConfigure(t *testing.T) {
 	}
 	digest := fmt.Sprintf("%x", md5.Sum([]byte(content)))
 	database := map[string]string{
-		statusFile: "Package: a\nEssential: yes\nStatus: install ok unpacked\nSection: admin\nArchitecture: all\n" +
+		statusFile: "Package: a\nEssential: yes\nStatus: install ok unpacked\nSection: admin\nOrigin: two \n lines\nArchitecture: all\n" +
 			"Version: 1\nConffiles:\n /etc/a.conf " + fmt.Sprintf("%x", md5.Sum([]byte("content of ./etc/a.conf"))) +
 			"\n /etc/old newconffile remove-on-upgrade\nDescription: test\n\n" +
 			"Package: libb\nStatus: install ok unpacked\nArchitecture: amd64\nMulti-Arch: same\nVersion: 1\n" +
 			"Description: test\nHomepage: h\n\n",
-		infoDir + "/a.list":             "/.\n/etc\n/etc/a.conf\n/bin\n/bin/a\n",
+		infoDir + "/a.list":             "/.\n/etc\n/etc/a.conf\n/usr\n/usr/bin\n/bin\n/bin/a\n",
 		infoDir + "/a.md5sums":          "",
 		infoDir + "/libb:amd64.list":    "/.\n/usr\n/usr/bin\n/usr/bin/b\n/usr/bin/c\n",
 		infoDir + "/libb:amd64.md5sums": digest + "  usr/bin/b\n" + digest + "  usr/bin/c\n",
@@ -520,12 +520,14 @@ func TestParseTriggers(t *testing.T) {
 }
 
 func FuzzParsers(f *testing.F) {
+	f.Add([]byte("Package: a\nVersion: 1\nArchitecture: all\nDescription: b \n c\n\nPackage: d\n"))
 	f.Add([]byte("/a\n/b\n:\n"))
 	f.Add([]byte("root #5 755 /a\n"))
 	f.Add([]byte("interest-noawait /usr/x # y\nactivate z\n"))
 	f.Add([]byte("/etc/a\nremove-on-upgrade /etc/b\n"))
 	f.Add([]byte(`/usr/[!a-z[:alpha:]\]]*?`))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		controlRecord(data)
 		parseDiversions(data)
 		parseOverrides(data, parseIDs(data), nil)
 		parseTriggers(data)

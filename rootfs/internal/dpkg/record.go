@@ -44,47 +44,40 @@ func (r *record) isConfigured() bool {
 }
 
 // newRecord makes a record of the fields of a control file or of a stanza of the database.
-func newRecord(p control.Paragraph) (*record, error) {
+func newRecord(fields []control.Field) (*record, error) {
 	r := &record{
-		name: p.Get("Package"), arch: p.Get("Architecture"), version: p.Get("Version"),
-		shared: p.Get("Multi-Arch") == "same",
+		name: fieldOf(fields, "Package"), arch: fieldOf(fields, "Architecture"), version: fieldOf(fields, "Version"),
+		shared: fieldOf(fields, "Multi-Arch") == "same",
 	}
 	for _, field := range []string{"Package", "Architecture", "Version"} {
-		if p.Get(field) == "" {
+		if fieldOf(fields, field) == "" {
 			return nil, fmt.Errorf("package %q: no field %s", r.name, field)
 		}
 	}
 	if strings.ContainsAny(r.name+r.arch, "/\n ") {
 		return nil, fmt.Errorf("package %q: not a name", r.id())
 	}
-	for _, f := range p.Fields() {
+	for _, f := range fields {
 		switch f.Name {
 		case "Status":
-			words := strings.Fields(f.Value)
-			r.status = words[len(words)-1]
+			r.status = f.Value[strings.LastIndexByte(f.Value, ' ')+1:]
 		case "Triggers-Pending":
 			r.pending = strings.Fields(f.Value)
 		case "Triggers-Awaited":
 			r.awaited = strings.Fields(f.Value)
 		default:
+			f.Value = strings.TrimRight(f.Value, " \t\r\n")
 			r.fields = append(r.fields, f)
 		}
 	}
 	var err error
-	if r.replaces, err = control.ParseRelations(p.Get("Replaces")); err != nil {
+	if r.replaces, err = control.ParseRelations(fieldOf(fields, "Replaces")); err != nil {
 		return nil, fmt.Errorf("package %q: Replaces: %w", r.id(), err)
 	}
 	return r, nil
 }
 
-func (r *record) field(name string) string {
-	for _, f := range r.fields {
-		if strings.EqualFold(f.Name, name) {
-			return f.Value
-		}
-	}
-	return ""
-}
+func (r *record) field(name string) string { return fieldOf(r.fields, name) }
 
 // mayReplace says whether r's field Replaces allows it to take over files of other.
 func (r *record) mayReplace(other *record) bool {

@@ -108,7 +108,15 @@ func (x *search) settle() bool {
 
 // viable returns the solutions of d that do not contradict what is chosen.
 func (x *search) viable(d dependency) []*version {
-	return slices.DeleteFunc(x.solutions(d), func(v *version) bool { return !x.compatible(v) })
+	var found []*version
+	for i := range d.targets {
+		for _, v := range x.solutions(d, i) {
+			if x.compatible(v) && !slices.Contains(found, v) {
+				found = append(found, v)
+			}
+		}
+	}
+	return found
 }
 
 // compatible says whether nothing that is chosen and v exclude each other.

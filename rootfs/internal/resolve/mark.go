@@ -23,15 +23,23 @@ func (s *solver) greedy(roots []*slot) bool {
 	for _, root := range roots {
 		s.install(root, request)
 	}
+	if !s.consistent() && !s.repair() {
+		return false
+	}
+	if s.discarded {
+		s.sweep(roots)
+	}
+	return true
+}
+
+// consistent says whether all critical dependencies of what is to be installed are satisfied.
+func (s *solver) consistent() bool {
 	for _, st := range s.states {
 		if st.chosen != nil && !st.installed {
 			if _, broken := s.broken(st.chosen); broken {
 				return false
 			}
 		}
-	}
-	if s.discarded {
-		s.sweep(roots)
 	}
 	return true
 }
@@ -170,20 +178,9 @@ func (s *solver) fulfil(a attempt) bool {
 	return ok
 }
 
-// fixOnly fixes the one package that can satisfy a satisfied dependency.
+// fixOnly fixes the package that satisfies a dependency if no other could.
 func (s *solver) fixOnly(d dependency) bool {
-	var only *slot
-	for _, targets := range d.targets {
-		for _, v := range targets {
-			if !s.eligible(v) || only == v.slot {
-				continue
-			}
-			if only != nil {
-				return true // there is a choice
-			}
-			only = v.slot
-		}
-	}
+	only := s.only(d)
 	if only == nil || s.states[only.id].fixed {
 		return true
 	}
@@ -191,39 +188,56 @@ func (s *solver) fixOnly(d dependency) bool {
 	return s.install(only, dependent)
 }
 
+// only returns the slot whose candidate is the only one to satisfy d, nil if there is a choice or nothing.
+func (s *solver) only(d dependency) *slot {
+	var only *slot
+	for _, targets := range d.targets {
+		for _, v := range targets {
+			switch {
+			case !s.eligible(v) || only == v.slot:
+			case only == nil:
+				only = v.slot
+			default:
+				return nil
+			}
+		}
+	}
+	return only
+}
+
 // installOne installs the first alternative that can be.
 func (s *solver) installOne(a attempt, d dependency) bool {
-	solutions := s.solutions(d)
-	for _, v := range solutions {
-		if !s.isCandidate(v) {
-			continue
-		}
-		if a.lasting && d.critical() && len(solutions) == 1 {
-			s.take(v.slot, dependent)
-			s.state(v).fixed = true
-		}
-		if s.install(v.slot, dependent) {
-			return true
+	var only *slot
+	if a.lasting && d.critical() {
+		only = s.only(d)
+	}
+	for i := range d.targets {
+		for _, v := range s.solutions(d, i) {
+			if !s.isCandidate(v) {
+				continue
+			}
+			if only != nil {
+				s.take(only, dependent)
+				s.states[only.id].fixed = true
+			}
+			if s.install(v.slot, dependent) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// solutions returns the candidates that satisfy d: alternative after alternative, each in the order of preference.
-func (s *solver) solutions(d dependency) []*version {
-	var all []*version
-	for i, targets := range d.targets {
-		start := len(all)
-		for _, v := range targets {
-			if s.eligible(v) && !slices.Contains(all[start:], v) {
-				all = append(all, v)
-			}
-		}
-		if len(all)-start > 1 {
-			slices.SortFunc(all[start:], func(a, b *version) int { return s.prefer(d.group[i].Name, a, b) })
+// solutions returns the candidates that satisfy alternative i of d in the order of preference.
+func (s *solver) solutions(d dependency, i int) []*version {
+	var found []*version
+	for _, v := range d.targets[i] {
+		if s.eligible(v) && !slices.Contains(found, v) {
+			found = append(found, v)
 		}
 	}
-	return all
+	slices.SortFunc(found, func(a, b *version) int { return s.prefer(d.group[i].Name, a, b) })
+	return found
 }
 
 // eligible says whether v is a candidate that has not been ruled out.
