@@ -66,7 +66,7 @@ func Build(ctx context.Context, p *Plan, h Host) (*Result, error) {
 		return nil, err
 	}
 	defer disk.Close()
-	if err := runInside(ctx, p, h, disk); err != nil {
+	if err := startInside(ctx, p, h, disk); err != nil {
 		return nil, errors.Join(err, sweep(ctx, h))
 	}
 	if err := disk.Sync(); err != nil {
@@ -81,8 +81,8 @@ func Build(ctx context.Context, p *Plan, h Host) (*Result, error) {
 	return &Result{Outputs: []Output{{Path: p.Image, Size: p.Layout.Size}}}, nil
 }
 
-// runInside runs the inner half to its end.
-func runInside(ctx context.Context, p *Plan, h Host, disk *output.File) error {
+// startInside runs the inner half to its end.
+func startInside(ctx context.Context, p *Plan, h Host, disk *output.File) error {
 	files := []*os.File{diskFile: disk.File}
 	if h.Log != nil {
 		files = append(files, h.Log)

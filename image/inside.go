@@ -25,7 +25,7 @@ import (
 
 // Handlers are the jobs of the inner half, for namespace.Serve.
 func Handlers() map[string]namespace.Handler {
-	return map[string]namespace.Handler{buildJob: buildInside, sweepJob: sweepInside}
+	return map[string]namespace.Handler{buildJob: buildInside, sweepJob: sweepInside, runJob: runInside}
 }
 
 // workPrefix marks temporary directories of builds.
@@ -104,21 +104,9 @@ func openBuild(call namespace.Call) (*build, error) {
 		logFileOrNil = call.Files[logFile]
 	}
 	b.log = newJournal(logFileOrNil, call.Send)
-	mirrors, err := rootfs.HostMirrors(os.DirFS("/etc/apt"))
-	if err != nil {
+	if b.roots, b.work, err = openRoots(j, b.log); err != nil {
 		return nil, err
 	}
-	cache, err := layer.Open(j.Cache)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(layer.Sweep(j.Temp, workPrefix), cache.Sweep()); err != nil {
-		b.log.note(err)
-	}
-	if b.work, err = layer.TempDir(j.Temp, workPrefix); err != nil {
-		return nil, errors.Join(err, cache.Close())
-	}
-	b.roots = &rootfs.Builder{Cache: cache, Mirrors: mirrors, Event: b.log.event, Log: b.log, Temp: b.work.Path, IDMap: namespace.IDMap()}
 	return b, nil
 }
 
@@ -129,7 +117,7 @@ func (b *build) Close() error {
 
 // baseAndTools makes both at the same time: the tools are small, and much of the base's time is spent in scripts that use
 // one processor.
-func (b *build) baseAndTools(ctx context.Context, lock *rootfs.Lock) (base *rootfs.Base, tools chroot.Toolbox, err error) {
+func (b *build) baseAndTools(ctx context.Context, lock *rootfs.Lock) (base *rootfs.Base, tools *chroot.Tools, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		base, err = b.roots.Base(ctx, lock)
@@ -229,7 +217,7 @@ func (b *build) loaderTarget(target chroot.Runner, root string) bootloader.Targe
 }
 
 // write makes the disk: filesystems filled from the tree, then the partition table, then boot code.
-func (b *build) write(ctx context.Context, root *tree.Tree, base *rootfs.Base, tools chroot.Toolbox) error {
+func (b *build) write(ctx context.Context, root *tree.Tree, base *rootfs.Base, tools *chroot.Tools) error {
 	layout := b.plan.Layout
 	b.log.event(rootfs.Event{Stage: "write"})
 	if err := b.disk.Truncate(layout.Size); err != nil {

@@ -10,6 +10,7 @@ type Options struct {
 	Arch          string   // --arch: Debian architecture
 	Mirror        string   // --mirror: URL; empty: the host's own apt source, else ftp.debian.org
 	Security      string   // --security-mirror: URL of the security archive, or "none"; empty: as Mirror
+	NoUpdates     bool     // --no-updates: without the suite's point updates, for a mirror that lacks them
 	Packages      []string // --package
 	KernelPackage string   // --kernel-package
 	NoKernel      bool     // --no-kernel

@@ -293,7 +293,7 @@ func spec(o Options, t target) rootfs.Spec {
 		include = append(include, "sudo")
 	}
 	return rootfs.Spec{
-		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: o.Mirror, Security: o.Security, Variant: rootfs.DefaultVariant,
+		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: o.Mirror, Security: o.Security, NoUpdates: o.NoUpdates, Variant: rootfs.DefaultVariant,
 		Include: unique(append(include, o.Packages...)), Debconf: t.loader.Debconf(t.arch),
 		Keyring: o.Keyring, IgnoreValidUntil: o.NoCheckValidUntil, Epoch: o.Epoch,
 	}

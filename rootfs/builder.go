@@ -186,7 +186,7 @@ func (b *Builder) sources(s Spec, release suite.Suite) []Source {
 	}
 	main, security := orElse(s.Mirror, b.Mirrors.Main), orElse(s.Security, b.Mirrors.Security)
 	list := []Source{{main, release.Codename, components, signedBy}}
-	if release.Updates {
+	if release.Updates && !s.NoUpdates {
 		list = append(list, Source{main, release.Codename + "-updates", components, signedBy})
 	}
 	if release.Security && security != NoMirror {

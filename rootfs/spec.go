@@ -10,10 +10,11 @@ import (
 
 // Spec says what a root filesystem shall be made of, before any archive was asked: pure data, the same on every host.
 type Spec struct {
-	Arch             string    `json:"arch"`               // Debian architecture
-	Suite            string    `json:"suite"`              // codename
-	Mirror           string    `json:"mirror,omitempty"`   // URL of the Debian archive; empty: as Builder.Mirrors says
-	Security         string    `json:"security,omitempty"` // the same of the security archive; NoMirror: without it
+	Arch             string    `json:"arch"`                // Debian architecture
+	Suite            string    `json:"suite"`               // codename
+	Mirror           string    `json:"mirror,omitempty"`    // URL of the Debian archive; empty: as Builder.Mirrors says
+	Security         string    `json:"security,omitempty"`  // the same of the security archive; NoMirror: without it
+	NoUpdates        bool      `json:"noUpdates,omitempty"` // without SUITE-updates
 	Components       []string  `json:"components,omitempty"`
 	Variant          string    `json:"variant"`
 	Include          []string  `json:"include,omitempty"` // packages beside the variant's, in apt's syntax and order

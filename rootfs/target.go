@@ -32,10 +32,7 @@ func (b *Builder) Finish(s *Stack, base *Base, target *chroot.Root) error {
 // Tools returns a toolbox that holds programs of Debian packages. They are taken from the same mirrors as the Spec's
 // packages, but always from the release of suite.Default and for the host: what they write depends neither on the host's
 // distribution nor on the one that is installed.
-func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (chroot.Toolbox, error) {
-	if len(packages) == 0 {
-		return nil, nil
-	}
+func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (*chroot.Tools, error) {
 	host, err := arch.Host(runtime.GOARCH)
 	if err != nil {
 		return nil, fmt.Errorf("get tools: %w", err)
@@ -49,5 +46,5 @@ func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (chroot.
 	if err != nil {
 		return nil, err
 	}
-	return chroot.Tools{Dir: base.Dir, Options: chroot.Options{Log: b.Log, NoSync: true, Epoch: base.Epoch, Temp: b.Temp}}, nil
+	return &chroot.Tools{Dir: base.Dir, Options: chroot.Options{Log: b.Log, NoSync: true, Epoch: base.Epoch, Temp: b.Temp}}, nil
 }

@@ -73,7 +73,7 @@ func (c *console) expect(ctx context.Context, pattern *regexp.Regexp) (string, e
 		switch {
 		case ok:
 			return text, nil
-		case ended:
+		case ended && ctx.Err() == nil: // else it was ctx that ended the machine
 			return "", ErrEnded
 		}
 		select {

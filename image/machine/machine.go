@@ -64,7 +64,7 @@ func (m Machine) Start(ctx context.Context, p Programs) (_ *Process, err error) 
 			err = fmt.Errorf("start image %q: %w", m.Image, err)
 		}
 	}()
-	m, err = m.Complete()
+	m, err = m.complete()
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +106,17 @@ func (m Machine) Start(ctx context.Context, p Programs) (_ *Process, err error) 
 	return process, nil
 }
 
-// Complete puts the defaults in place of zero values, looking at the image for them. Start does it, too; a caller that
-// wants to know the firmware before, to choose Programs, does it first.
+// Complete returns the machine as Start would start it: with defaults in place of zero values, for which it looks at the
+// image. It is for a caller who must know the firmware before there are Programs.
 func (m Machine) Complete() (Machine, error) {
+	m, err := m.complete()
+	if err != nil {
+		return m, fmt.Errorf("look at image %q: %w", m.Image, err)
+	}
+	return m, nil
+}
+
+func (m Machine) complete() (Machine, error) {
 	if m.Arch.Name == "" {
 		host, err := hostArch()
 		if err != nil {

@@ -286,7 +286,7 @@ func TestContextEndsMachine(t *testing.T) {
 	}
 	interrupted := errors.New("interrupted")
 	cancel(interrupted)
-	if err := p.Wait(t.Context()); !errors.Is(err, interrupted) {
+	if err := p.Wait(t.Context()); err != interrupted {
 		t.Errorf("Wait: %v", err)
 	}
 }

@@ -31,7 +31,8 @@ type Process struct {
 	faults  *faultWatch
 	kill    context.CancelCauseFunc
 	done    chan struct{} // closed when QEMU has ended and everything is cleaned up
-	err     error         // valid then
+	err     error         // why it ended, valid then
+	left    error         // what could not be cleaned up, valid then
 }
 
 // start is what QEMU is started with.
@@ -90,19 +91,18 @@ func launch(ctx context.Context, p Programs, s start) (*Process, error) {
 			Stdout: screenWrite,
 			Stderr: process.faults,
 		})
-		err = process.outcome(ctx, err)
+		process.err = process.outcome(ctx, err)
 		keysRead.Close()
 		screenWrite.Close()
 		<-read
-		err = errors.Join(err, leave.Close(), screen.Close())
+		process.left = errors.Join(leave.Close(), screen.Close())
 		if fault := process.fault(); fault != nil && s.onKVM != nil {
 			s.onKVM(fault)
 		}
 		if s.cleanUp != nil {
-			err = errors.Join(err, s.cleanUp())
+			process.left = errors.Join(process.left, s.cleanUp())
 		}
 		kill(nil)
-		process.err = err
 		close(process.done)
 		process.console.end()
 	}()
@@ -163,12 +163,12 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// Close ends the machine as if its power were cut, and waits until it is gone. Its error is about what was left
-// behind, or about a machine that had failed before.
+// Close ends the machine as if its power were cut, unless it has ended, and waits until it is gone. Its error is about
+// what was left behind.
 func (p *Process) Close() error {
 	p.kill(errClosed)
 	<-p.done
-	return p.err
+	return p.left
 }
 
 // faultWatch takes QEMU's standard error. A KVM that cannot emulate an instruction makes QEMU print that, stop the

@@ -32,6 +32,7 @@ type buildCmd struct {
 
 	Mirror          string   `help:"Take packages from URL (default: this host's own apt source for Debian, else ftp.debian.org)." placeholder:"URL" group:"Packages"`
 	SecurityMirror  string   `help:"Take security updates from URL, or from nowhere (none)." placeholder:"URL" group:"Packages"`
+	Updates         bool     `help:"Take the suite's updates too." default:"true" negatable:"" group:"Packages"`
 	Package         []string `help:"Install NAME too (may be given more than once)." placeholder:"NAME" sep:"none" group:"Packages"`
 	KernelPackage   string   `help:"Install this kernel instead of the architecture's default." placeholder:"NAME" group:"Packages"`
 	NoKernel        bool     `help:"Install no kernel." group:"Packages"`
@@ -59,7 +60,7 @@ func (c *buildCmd) options() (image.Options, error) {
 	}
 	return image.Options{
 		Image: c.Image, Size: c.Size, Distribution: c.Distribution, Arch: c.Arch, Mirror: c.Mirror,
-		Security: c.SecurityMirror,
+		Security: c.SecurityMirror, NoUpdates: !c.Updates,
 		Packages: c.Package, KernelPackage: c.KernelPackage, NoKernel: c.NoKernel,
 		PartType: c.PartType, RootType: c.Roottype, BootSize: c.Bootsize, BootType: c.Boottype,
 		BootOffset: c.Bootoffset, BootFlag: c.Bootflag, Swap: c.Swap, ESPSize: c.EspSize, Grub: c.Grub, UseUEFI: c.UseUefi,

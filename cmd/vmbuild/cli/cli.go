@@ -19,20 +19,21 @@ import (
 	"github.com/alecthomas/kong"
 
 	"vmbuild/image"
+	"vmbuild/image/machine"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/suite"
 )
 
 // Streams are the standard streams of the program.
 type Streams struct {
-	In  *os.File
-	Out io.Writer
-	Err io.Writer
+	In, Out *os.File
+	Err     io.Writer
 }
 
 // commands is the whole command line; build is what runs when no command is named.
 type commands struct {
 	Build   buildCmd         `cmd:"" default:"withargs" help:"Build a disk image (the default command)."`
+	Run     runCmd           `cmd:"" help:"Start a disk image in QEMU, on the serial console."`
 	Version kong.VersionFlag `help:"Print the version and exit."`
 }
 
@@ -52,6 +53,7 @@ func Main(ctx context.Context, args []string, s Streams) int {
 			"version":   version(),
 			"arch":      hostArch(),
 			"arches":    strings.Join(arch.Names(), ","),
+			"machines":  strings.Join(machine.Architectures(), ","),
 			"suite":     suite.Default,
 			"suites":    strings.Join(suite.Names(), ", "),
 			"tables":    strings.Join(image.PartTypes(), ","),

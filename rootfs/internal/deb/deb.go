@@ -5,8 +5,9 @@
 // signature or hash of the whole file: that a package is the one an archive promised is for its caller to know. What a
 // hostile package can do here is bounded: control members by maxControl, decoder windows by maxDictionary.
 //
-// Decompress is the decompressor behind it, for index files too. Files of several xz blocks, as dpkg-deb writes them
-// for anything large, are decoded block by block on all cores.
+// Decompress is the decompressor behind it, for index files too. xz, which nearly all of Debian is compressed with, is
+// decoded here, block by block on all cores where a file has several, as dpkg-deb writes anything large; filters that
+// Debian does not use are left to a library.
 package deb
 
 import (
@@ -58,7 +59,8 @@ func open(r io.ReaderAt, size int64) (*Package, error) {
 			known = append(known, m)
 		}
 	}
-	if len(known) < 3 || known[0].name != "debian-binary" || !isTar(known[1].name, "control") || !isTar(known[2].name, "data") {
+	if len(known) < 3 || known[0].name != "debian-binary" ||
+		!isTar(known[1].name, "control") || !isTar(known[2].name, "data") {
 		return nil, errors.New("not debian-binary, control.tar, data.tar in this order")
 	}
 	if err := checkVersion(r, known[0]); err != nil {

@@ -12,14 +12,16 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// maxBlock is the largest block that is decoded whole in memory, in bytes of output. dpkg-deb and xz -T write blocks of
-// 24 MiB at their default level 6, 192 MiB at level 9; files with larger blocks are decoded as one stream.
+// maxBlock is the largest block that is decoded whole in memory, in bytes before and after decoding. dpkg-deb and xz -T
+// write blocks of 24 MiB at their default level 6, 192 MiB at level 9; files with larger blocks are decoded as one
+// stream.
 const maxBlock = 64 << 20
 
-// newXZReader decodes the blocks of a file of several blocks concurrently, anything else as one stream.
+// newXZReader decodes a file block by block, several at the same time; one that has no index or too large blocks as one
+// stream.
 func newXZReader(section *io.SectionReader) (io.ReadCloser, error) {
 	index, err := readXZIndex(section, section.Size())
-	if err != nil || len(index.blocks) < 2 || index.largest() > maxBlock || runtime.GOMAXPROCS(0) < 2 {
+	if err != nil || len(index.blocks) == 0 || index.largest() > maxBlock {
 		// An index that cannot be read gives its error where the stream decoder meets it.
 		decoder, err := xz.NewReader(bufio.NewReaderSize(section, readAhead), maxDictionary)
 		if err != nil {
@@ -56,10 +58,11 @@ type xzBlock struct {
 	uncompressed int64 // bytes of output
 }
 
+// largest returns the largest size of a block, in the file or of its output.
 func (x *xzIndex) largest() int64 {
 	var largest int64
 	for _, b := range x.blocks {
-		largest = max(largest, b.uncompressed)
+		largest = max(largest, b.unpadded, b.uncompressed)
 	}
 	return largest
 }
@@ -177,29 +180,39 @@ func (x *xzIndex) tail(b xzBlock) []byte {
 	return append(append(index, footer...), xzFooterMagic...)
 }
 
-// decode reads block b of r into buf, which it may replace by a larger one.
+// decode decodes block b of r into buf, which it may replace by a larger one.
 func (x *xzIndex) decode(r io.ReaderAt, b xzBlock, buf []byte) ([]byte, error) {
-	stream := io.MultiReader(
-		bytes.NewReader(x.header()),
-		io.NewSectionReader(r, b.offset, (b.unpadded+3)&^3),
-		bytes.NewReader(x.tail(b)),
-	)
-	decoder, err := xz.NewReader(bufio.NewReaderSize(stream, readAhead), maxDictionary)
-	if err != nil {
-		return buf, err
+	padded := (b.unpadded + 3) &^ 3
+	raw := make([]byte, padded+maxSymbol)
+	if _, err := r.ReadAt(raw[:padded], b.offset); err != nil {
+		return buf, unexpectedEOF(err)
 	}
 	if int64(cap(buf)) < b.uncompressed {
 		buf = make([]byte, b.uncompressed)
 	}
 	buf = buf[:b.uncompressed]
-	if _, err := io.ReadFull(decoder, buf); err != nil {
-		return buf, unexpectedEOF(err)
+	err := decodeBlock(buf, raw, b.unpadded, x.flags[1])
+	if err == errForeignBlock {
+		err = x.decodeForeign(buf, raw[:padded], b)
+	}
+	return buf, err
+}
+
+// decodeForeign decodes a block by the stream decoder, which knows all filters.
+func (x *xzIndex) decodeForeign(out, raw []byte, b xzBlock) error {
+	stream := io.MultiReader(bytes.NewReader(x.header()), bytes.NewReader(raw), bytes.NewReader(x.tail(b)))
+	decoder, err := xz.NewReader(stream, maxDictionary)
+	if err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(decoder, out); err != nil {
+		return unexpectedEOF(err)
 	}
 	// The decoder compares the block's check and the sizes of the index only when asked for what comes behind.
 	if n, err := decoder.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		return buf, errors.Join(xz.ErrData, err)
+		return errors.Join(xz.ErrData, err)
 	}
-	return buf, nil
+	return nil
 }
 
 func unexpectedEOF(err error) error {

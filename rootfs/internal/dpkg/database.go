@@ -169,7 +169,9 @@ func makeSkeleton(dir, arch string) error {
 		return err
 	}
 	defer root.Close()
-	for _, name := range []string{"/etc/dpkg/dpkg.cfg.d", infoDir, triggersDir, adminDir + "/alternatives", adminDir + "/updates"} {
+	for _, name := range []string{
+		"/etc/dpkg/dpkg.cfg.d", infoDir, triggersDir, adminDir + "/alternatives", adminDir + "/updates",
+	} {
 		if err := root.mkdirAll(name); err != nil {
 			return err
 		}

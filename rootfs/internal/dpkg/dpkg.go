@@ -84,7 +84,8 @@ func (db *database) unpack(ctx context.Context, o Options, archives []*archive, 
 	if err != nil {
 		return err
 	}
-	links, others := archives[:0:0], archives
+	var links []*archive
+	others := archives
 	if first {
 		links, others = splitLinks(archives)
 	}

@@ -3,15 +3,20 @@ package resolve
 import "slices"
 
 // maxSteps bounds the complete search; a choice is a step. Debian's archives need a few thousand.
-const maxSteps = 200_000
+const maxSteps = 50_000
 
-// complete searches for a set that fulfils the request where the greedy walk found none. It takes alternatives in the
-// same order of preference, but goes back to earlier ones when it meets a contradiction. Recommends are taken along
-// only where they fit.
+// complete searches for a set that fulfils the request where apt's way found none, beginning again with the initial
+// states. It takes alternatives in the same order of preference, but goes back to earlier ones when it meets a
+// contradiction. Recommends are taken along only where they fit.
 func (s *solver) complete(roots []*slot, initial []state) error {
-	x := &search{solver: s}
 	failed := s.states
 	s.states = initial
+	x := &search{solver: s, barred: make([]int, s.versions)}
+	for _, st := range s.states {
+		if st.installed {
+			x.bar(st.chosen, 1)
+		}
+	}
 	for _, root := range roots {
 		if !x.choose(s.states[root.id].candidate, request) {
 			s.states = failed
@@ -32,6 +37,7 @@ type search struct {
 	*solver
 	steps  int
 	chosen []*version   // in order
+	barred []int        // by version: how many chosen ones exclude it
 	open   []dependency // critical, with a choice, not satisfied when they were met
 	next   int          // the first open one that was not yet settled
 }
@@ -44,24 +50,34 @@ func (x *search) mark() mark { return mark{len(x.chosen), len(x.open), x.next} }
 func (x *search) undo(m mark) {
 	for _, v := range x.chosen[m.chosen:] {
 		x.state(v).chosen = nil
+		x.bar(v, -1)
 	}
 	x.chosen, x.open, x.next = x.chosen[:m.chosen], x.open[:m.open], m.next
 }
 
+// bar counts what v excludes.
+func (x *search) bar(v *version, by int) {
+	for _, d := range x.of(v) {
+		if d.negative() {
+			for _, other := range d.targets[0] {
+				x.barred[other.id] += by
+			}
+		}
+	}
+}
+
 // choose takes v and all that it leaves no choice about, and says whether that is free of contradictions.
 func (x *search) choose(v *version, by caller) bool {
-	if v == nil {
-		return false
-	}
-	if x.isChosen(v) {
+	if v != nil && x.isChosen(v) {
 		return true
 	}
 	x.steps++
-	if x.steps > maxSteps || !x.compatible(v) {
+	if x.steps > maxSteps || v == nil || !x.compatible(v) {
 		return false
 	}
 	x.take(v.slot, by)
 	x.chosen = append(x.chosen, v)
+	x.bar(v, 1)
 	for _, d := range x.of(v) {
 		if d.negative() || !d.critical() || x.satisfied(d) {
 			continue
@@ -119,9 +135,9 @@ func (x *search) viable(d dependency) []*version {
 	return found
 }
 
-// compatible says whether nothing that is chosen and v exclude each other.
+// compatible says whether v is a candidate and nothing that is chosen and v exclude each other.
 func (x *search) compatible(v *version) bool {
-	if st := x.state(v); st.candidate != v || st.fixed && st.chosen == nil {
+	if !x.eligible(v) || x.barred[v.id] > 0 {
 		return false
 	}
 	for _, d := range x.of(v) {
@@ -129,24 +145,10 @@ func (x *search) compatible(v *version) bool {
 			return false
 		}
 	}
-	for _, st := range x.states {
-		if st.chosen != nil && x.excludes(st.chosen, v) {
-			return false
-		}
-	}
 	return true
 }
 
-func (x *search) excludes(chosen, v *version) bool {
-	for _, d := range x.of(chosen) {
-		if d.negative() && slices.Contains(d.targets[0], v) {
-			return true
-		}
-	}
-	return false
-}
-
-// addRecommends follows Recommends of what was chosen, each for itself.
+// addRecommends follows the Recommends of what was chosen, each for itself.
 func (x *search) addRecommends() {
 	for i := 0; i < len(x.chosen); i++ {
 		for _, d := range x.of(x.chosen[i]) {

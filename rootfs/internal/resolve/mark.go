@@ -13,9 +13,9 @@ const (
 	request                 // the user asked for it: nothing stops the attempt early
 )
 
-// greedy fulfils the request as apt's MarkInstall does and says whether the outcome is free of contradictions. All
-// that was requested is chosen before any dependency is followed, so that it satisfies them where it can.
-func (s *solver) greedy(roots []*slot) bool {
+// greedy fulfils the request as apt's MarkInstall does; consistent tells how that ended. All that was requested is
+// chosen before any dependency is followed, so that it satisfies them where it can.
+func (s *solver) greedy(roots []*slot) {
 	for _, root := range roots {
 		s.take(root, request)
 		s.states[root.id].fixed = true
@@ -23,13 +23,6 @@ func (s *solver) greedy(roots []*slot) bool {
 	for _, root := range roots {
 		s.install(root, request)
 	}
-	if !s.consistent() && !s.repair() {
-		return false
-	}
-	if s.discarded {
-		s.sweep(roots)
-	}
-	return true
 }
 
 // consistent says whether all critical dependencies of what is to be installed are satisfied.
@@ -236,7 +229,7 @@ func (s *solver) solutions(d dependency, i int) []*version {
 			found = append(found, v)
 		}
 	}
-	slices.SortFunc(found, func(a, b *version) int { return s.prefer(d.group[i].Name, a, b) })
+	slices.SortStableFunc(found, func(a, b *version) int { return s.prefer(d.group[i].Name, a, b) })
 	return found
 }
 
@@ -284,9 +277,12 @@ func (s *solver) giveUp(slot *slot) {
 	s.discarded = true
 }
 
-// sweep removes what was chosen on behalf of something given up later: all that cannot be reached from the request or
+// sweep removes what was chosen on behalf of something that was given up: all that cannot be reached from the request or
 // from essential packages, by dependencies of any strength.
 func (s *solver) sweep(roots []*slot) {
+	if !s.discarded {
+		return
+	}
 	reached := make([]bool, len(s.states))
 	var visit func(v *version)
 	visit = func(v *version) {

@@ -7,7 +7,9 @@
 // group of alternatives that is already satisfied asks for nothing more; otherwise the first alternative that can be
 // installed is taken, the package of that name before those that provide it; an alternative that turns out not to be
 // installable, because something below it is missing or conflicts with what was chosen, is given up for the next.
-// Where this greedy walk ends in a contradiction although a solution exists, a complete search looks for one.
+// Where this greedy walk (mark.go) ends in contradictions, the less important packages give way (repair.go), what was
+// chosen on behalf of something given up is removed, and if that does not help although there is a solution, a complete
+// search finds one (complete.go), where apt 2.x gives up and apt 3.0 turns to its new solver.
 //
 // The package computes and does nothing else: it reads no file, fetches nothing and never proposes to remove or to
 // upgrade what is installed. The same request to the same indexes always has the same answer.
@@ -59,10 +61,11 @@ func (u *Universe) Resolve(r Request) ([]Choice, error) {
 		return nil, fmt.Errorf("resolve packages: %w", err)
 	}
 	initial := slices.Clone(s.states)
-	if !s.greedy(roots) {
-		if err := s.complete(roots, initial); err != nil {
-			return nil, fmt.Errorf("resolve packages: %w", err)
-		}
+	s.greedy(roots)
+	if s.consistent() || s.repair() {
+		s.sweep(roots)
+	} else if err := s.complete(roots, initial); err != nil {
+		return nil, fmt.Errorf("resolve packages: %w", err)
 	}
 	return s.choices(roots), nil
 }

@@ -84,8 +84,8 @@ func NewUniverse(nativeArch string, archives []Archive) *Universe {
 	u := &Universe{
 		native:   nativeArch,
 		archives: archives,
-		names:    make(map[string]*name, total+total/4),
-		ordered:  make([]*name, 0, total),
+		names:    make(map[string]*name, 2*total),
+		ordered:  make([]*name, 0, 2*total),
 		packages: make([]*slot, 0, total),
 	}
 	for i, a := range archives {
@@ -302,13 +302,21 @@ func (u *Universe) siblings(v *version) []*version {
 	return found
 }
 
-// setRanks numbers the names in the order in which they are first mentioned in the indexes: as a package or in a
-// relation field of one, read in apt's order. apt numbers packages so, and of providers that are equal in all else it
-// takes the one mentioned last.
+// setRanks numbers the names of providers that have rivals, in the order in which names are first mentioned in the
+// indexes: as a package or in a relation field of one, read in apt's order. apt numbers packages so, and of providers
+// that are equal in all else it takes the one mentioned last.
 func (u *Universe) setRanks() {
+	unranked := make(map[string]*name)
+	for _, n := range u.ordered {
+		if len(n.providers) > 1 {
+			for _, p := range n.providers {
+				unranked[p.by.Name] = p.by.slot.name
+			}
+		}
+	}
 	next := 1
 	mention := func(text string) {
-		if n := u.names[text]; n != nil && n.rank == 0 {
+		if n := unranked[text]; n != nil && n.rank == 0 {
 			n.rank = next
 			next++
 		}
@@ -320,7 +328,7 @@ func (u *Universe) setRanks() {
 			for _, field := range [...]string{p.PreDepends, p.Depends, p.Conflicts, p.Breaks, p.Recommends, p.Suggests,
 				p.Replaces, p.Enhances, p.Provides} {
 				for r, err := range control.Relations(field) {
-					if err == nil && r.Arch != "any" {
+					if err == nil && r.Arch != "any" { // name:any is a package of its own in apt's count
 						mention(r.Name)
 					}
 				}

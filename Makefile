@@ -1,0 +1,56 @@
+# Everything a developer runs. `make` is what has to pass before a commit; `make help` lists the rest.
+
+GO := go
+TOOL := $(GO) tool -modfile=.ci/tools/go.mod
+# What the machine offers to tests that need more than Go; see test-all.
+export VMBUILD_TEST
+FUZZTIME ?= 10s
+
+.PHONY: all build test test-all lint vet vulnerabilities cover fuzz clean help
+
+all: build test lint ## Build, test and lint: what runs on each change
+
+build: ## Build the static program ./vmbuild
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o vmbuild ./cmd/vmbuild
+
+test: vet ## Run the tests that need only Go (more with VMBUILD_TEST=net,build,boot)
+	$(GO) test ./...
+
+test-all: VMBUILD_TEST := net,build,boot
+test-all: vet ## Run all tests: a Debian mirror, namespaces, judging programs and QEMU are needed
+	$(GO) test -count=1 -timeout=40m -p=1 ./...
+
+vet: ## Check the format and what go vet knows
+	@unformatted=$$(gofmt -l .); \
+		if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+
+lint: vet vulnerabilities ## Run vet, staticcheck and govulncheck (downloads them, pinned in .ci/tools)
+	$(TOOL) staticcheck ./...
+
+# govulncheck ends with 3 when it found something. Without its database it cannot tell: that is said, and no failure.
+vulnerabilities: ## Look for known vulnerabilities in what is called
+	@report=$$($(TOOL) govulncheck ./... 2>&1); status=$$?; \
+		case $$status:$$report in \
+		0:*) echo "govulncheck: no known vulnerability is called" ;; \
+		1:*"fetching vulnerabilities"*) echo "govulncheck: its database is out of reach; nothing was checked" ;; \
+		*) echo "$$report"; exit $$status ;; \
+		esac
+
+cover: ## Write coverage.out and say how much the tests cover
+	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./...
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+fuzz: ## Run each fuzz target for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			$(GO) test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) $$package; \
+		done; \
+	done
+
+clean: ## Remove what these targets have made
+	rm -f vmbuild coverage.out
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"vmbuild/image"
+	"vmbuild/image/machine"
+)
+
+// runCmd is the command line of vmbuild run.
+type runCmd struct {
+	Image           string        `arg:"" help:"Disk image, raw or qcow2." placeholder:"IMAGE" type:"path"`
+	Arch            string        `help:"Debian architecture of the image: ${machines}." enum:"${machines}" default:"${arch}" placeholder:"ARCH"`
+	Firmware        string        `help:"What starts the image: ${enum}; auto looks at the image." enum:"auto,bios,uefi,secure-boot" default:"auto"`
+	Accel           string        `help:"Run the machine by KVM or by translation: ${enum}; auto tries KVM." enum:"auto,kvm,tcg" default:"auto"`
+	Memory          int           `help:"Memory in MiB." default:"1024" placeholder:"MIB"`
+	Cpus            int           `help:"Processors." default:"1" placeholder:"N"`
+	Snapshot        bool          `help:"Forget what the machine writes; with --expect always so." negatable:""`
+	Forward         []string      `help:"Connect this host's port on the loopback address to one of the machine's (may be given more than once)." placeholder:"HOST:MACHINE" sep:"none"`
+	Expect          string        `help:"End as soon as the console prints what this regular expression matches; the exit status says whether it did." placeholder:"REGEXP"`
+	Timeout         time.Duration `help:"End after this time." placeholder:"5m"`
+	Mirror          string        `help:"Where QEMU comes from when this host has none." placeholder:"URL"`
+	CheckValidUntil bool          `help:"Refuse an archive that is past its Valid-Until date." default:"true" negatable:""`
+	environment
+}
+
+// Run is called by kong.
+func (c *runCmd) Run(ctx context.Context, s Streams) error {
+	forward, err := parseForward(c.Forward)
+	if err != nil {
+		return usageError{err}
+	}
+	if c.Expect == "" {
+		fmt.Fprintf(s.Err, "vmbuild: %s\n", machine.Keys)
+	}
+	display := newDisplay(s.Err, false)
+	defer display.close()
+	return image.Run(ctx, image.RunOptions{
+		Image: c.Image, Arch: c.Arch, Firmware: machine.Firmware(c.Firmware), Accel: machine.Accel(c.Accel),
+		MemoryMiB: c.Memory, CPUs: c.Cpus, Snapshot: c.Snapshot || c.Expect != "", Forward: forward,
+		Expect: c.Expect, Timeout: c.Timeout, Mirror: c.Mirror, IgnoreValidUntil: !c.CheckValidUntil,
+	}, s.In, s.Out, image.Host{Cache: c.cacheDir(), Temp: c.tempDir(), Event: display.show})
+}
+
+func parseForward(list []string) ([]machine.Forward, error) {
+	var forward []machine.Forward
+	for _, text := range list {
+		var f machine.Forward
+		if n, err := fmt.Sscanf(strings.ReplaceAll(text, ":", " "), "%d %d", &f.Host, &f.Guest); n != 2 || err != nil {
+			return nil, fmt.Errorf("--forward=%s is not two ports, HOST:MACHINE", text)
+		}
+		forward = append(forward, f)
+	}
+	return forward, nil
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestKills ends builds at random moments by every signal that a person, a terminal or a job scheduler sends, the outer
+// process or the inner one. Afterwards the host is as before; what SIGKILL leaves in the temporary directory, the next
+// build removes. VMBUILD_KILLS sets the number of builds per caller.
+func TestKills(t *testing.T) {
+	p := needProgram(t, "net", "build")
+	kills := 6
+	if n, err := strconv.Atoi(os.Getenv("VMBUILD_KILLS")); err == nil {
+		kills = n
+	}
+	for name, caller := range p.callers(t) {
+		t.Run(name, func(t *testing.T) { caller.kills(t, kills) })
+	}
+}
+
+func (p program) kills(t *testing.T, count int) {
+	args := []string{"--image=test.img", "--grub", "--package=less"}
+	dir := p.workDir(t)
+	p.mustBuild(t, dir, args...) // every download is in the cache then
+	start := time.Now()
+	p.mustBuild(t, dir, args...)
+	warm := time.Since(start)
+	if err := os.Remove(filepath.Join(dir, "test.img")); err != nil {
+		t.Fatal(err)
+	}
+	before := p.leftovers(t, dir)
+	seed := time.Now().UnixNano()
+	t.Logf("seed %d; a build takes %.1f s", seed, warm.Seconds())
+	random := rand.New(rand.NewPCG(uint64(seed), 0))
+	signals := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGKILL}
+	for i := range count {
+		limit := warm
+		run := args
+		if i%3 == 0 { // a layer that is not there yet: the kill comes while packages are unpacked and configured
+			run = append(run[:len(run):len(run)], "--package=nano", "--package=bc", "--seed="+strconv.Itoa(i))
+			limit = 20 * time.Second
+			p.forget(t)
+		}
+		delay := time.Duration(random.Int64N(int64(limit)))
+		signal, inner := signals[random.IntN(len(signals))], random.IntN(3) == 0
+		what := "after " + delay.Round(time.Millisecond).String() + " " + signal.String() + map[bool]string{true: " to the inner process"}[inner]
+		finished := p.killed(t, dir, run, delay, signal, inner)
+		if finished {
+			os.Remove(filepath.Join(dir, "test.img"))
+		}
+		after := p.leftovers(t, dir)
+		if signal != syscall.SIGKILL && after != before {
+			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s", what, after, before)
+		}
+		if without := withoutTemporary(after); without != withoutTemporary(before) {
+			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s", what, without, withoutTemporary(before))
+		}
+	}
+	p.mustBuild(t, dir, args...)
+	if err := os.Remove(filepath.Join(dir, "test.img")); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.leftovers(t, dir); after != before {
+		t.Errorf("the next build left what SIGKILL had left:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// forget makes the layers of the test's own cache unknown.
+func (p program) forget(t *testing.T) {
+	t.Helper()
+	marks, err := filepath.Glob(filepath.Join(p.cache, "layers/*/complete"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range marks {
+		os.Remove(m)
+	}
+}
+
+// killed starts a build and sends it, or all of its inner processes, a signal. It says whether the build was faster.
+func (p program) killed(t *testing.T, dir string, args []string, delay time.Duration, signal syscall.Signal, inner bool) bool {
+	t.Helper()
+	cmd := p.command(t.Context(), dir, args...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(delay)
+	pids := []int{cmd.Process.Pid}
+	if inner {
+		if found := innerProcesses(); len(found) > 0 {
+			pids = found[:1]
+		}
+	}
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, signal) // it may have ended
+	}
+	err := cmd.Wait()
+	waitForEnd(t)
+	return err == nil
+}
+
+// innerProcesses lists the inner processes of builds, the outermost first.
+func innerProcesses() []int {
+	var found []int
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range processes {
+		line, err := os.ReadFile(name)
+		if err == nil && strings.HasPrefix(string(line), "vmbuild-build\x00init") {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// waitForEnd waits for inner processes, which the kernel ends a moment after an outer one was killed.
+func waitForEnd(t *testing.T) {
+	t.Helper()
+	for range 100 {
+		found := innerProcesses()
+		if len(found) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("inner processes live on after ten seconds")
+}
+
+// withoutTemporary leaves out of a list what the next build removes.
+func withoutTemporary(leftovers string) string {
+	var kept []string
+	for line := range strings.Lines(leftovers) {
+		if strings.HasPrefix(line, "file: ") && (strings.Contains(line, "/vmbuild-") || strings.Contains(line, "/tmp/")) {
+			name := filepath.Base(strings.TrimSpace(line))
+			if strings.HasPrefix(name, "vmbuild-") || strings.HasPrefix(name, "layer") || strings.HasPrefix(name, "document") {
+				continue
+			}
+		}
+		kept = append(kept, line)
+	}
+	return strings.Join(kept, "")
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"vmbuild/rootfs/offers"
+)
+
+// program is vmbuild itself, as a user would have it, and a cache that lasts from run to run.
+type program struct {
+	path, cache string
+	user        *user.User // nil: whoever runs the tests
+}
+
+// build builds vmbuild once for all tests.
+var build = func() func(t *testing.T) string {
+	var path string
+	return func(t *testing.T) string {
+		t.Helper()
+		if path != "" {
+			return path
+		}
+		dir, err := os.MkdirTemp("", "vmbuild-binary-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		path = filepath.Join(dir, "vmbuild")
+		cmd := exec.Command("go", "build", "-trimpath", "-o", path, ".")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build vmbuild: %v\n%s", err, out)
+		}
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+}()
+
+// needProgram gives vmbuild to tests that build real trees.
+func needProgram(t *testing.T, words ...string) program {
+	t.Helper()
+	offers.Need(t, words...)
+	return program{path: build(t), cache: testCache(t, "")}
+}
+
+// testCache is where the downloads of tests are kept; each user has one.
+func testCache(t *testing.T, of string) string {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "vmbuild-test"+of)
+}
+
+// callers are the kinds of users that vmbuild serves, as far as the user of the tests may become them: root, and an
+// ordinary user with subordinate ids (the one that VMBUILD_TEST_USER names).
+func (p program) callers(t *testing.T) map[string]program {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return map[string]program{"user": p}
+	}
+	name := os.Getenv("VMBUILD_TEST_USER")
+	if name == "" {
+		t.Fatal("VMBUILD_TEST_USER must name an ordinary user with subordinate ids when the tests run as root")
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ordinary := program{path: p.path, user: u, cache: filepath.Join(u.HomeDir, ".cache", "vmbuild-test")}
+	return map[string]program{"root": p, "user": ordinary}
+}
+
+// workDir makes a directory that the program's user may write to.
+func (p program) workDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "vmbuild-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if p.user != nil {
+		if err := os.Chown(dir, id(t, p.user.Uid), id(t, p.user.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func id(t *testing.T, text string) int {
+	t.Helper()
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// command is a run of vmbuild in dir. Temporary files are made below dir, so that the test sees what stays behind.
+func (p program) command(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, p.path, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "XDG_CACHE_HOME="+filepath.Dir(p.cache))
+	cmd.Args = append(cmd.Args, "--cache-dir="+p.cache)
+	if p.user != nil {
+		uid, _ := strconv.Atoi(p.user.Uid)
+		gid, _ := strconv.Atoi(p.user.Gid)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+		cmd.Env = append(cmd.Env, "HOME="+p.user.HomeDir, "USER="+p.user.Username)
+	}
+	return cmd
+}
+
+// run runs vmbuild to its end and returns what it printed.
+func (p program) run(t *testing.T, dir string, args ...string) (output string, status int) {
+	t.Helper()
+	var both bytes.Buffer
+	cmd := p.command(t.Context(), dir, args...)
+	cmd.Stdout, cmd.Stderr = &both, &both
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return both.String(), cmd.ProcessState.ExitCode()
+}
+
+// mustBuild builds an image and fails the test when that fails.
+func (p program) mustBuild(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	start := time.Now()
+	output, status := p.run(t, dir, args...)
+	if status != 0 {
+		t.Fatalf("vmbuild %s: exit status %d\n%s", strings.Join(args, " "), status, output)
+	}
+	t.Logf("vmbuild %s: %.1f s\n%s", strings.Join(args, " "), time.Since(start).Seconds(), output)
+}
+
+// leftovers lists what a build could leave on the host: processes, mounts, loop devices, files in dir and in the
+// temporary directory of the cache.
+func (p program) leftovers(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(&b, "mounts:\n%s", mounts)
+	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	fmt.Fprintf(&b, "loop devices: %v\n", loops)
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range processes {
+		if line, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(line), "vmbuild-build") {
+			fmt.Fprintf(&b, "process: %s %q\n", name, line)
+		}
+	}
+	for _, d := range []string{dir, filepath.Join(p.cache, "tmp")} {
+		entries, _ := os.ReadDir(d)
+		for _, e := range entries {
+			fmt.Fprintf(&b, "file: %s\n", filepath.Join(d, e.Name()))
+		}
+	}
+	return b.String()
+}
+
+// copyFile copies an image, leaving holes out.
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

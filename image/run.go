@@ -1,0 +1,163 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"time"
+
+	"vmbuild/image/machine"
+	"vmbuild/rootfs"
+	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/layer"
+	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/suite"
+)
+
+// RunOptions says which image is started, and whether somebody sits at its console or only waits for a text on it.
+type RunOptions struct {
+	Image     string            `json:"image"`
+	Arch      string            `json:"arch"`
+	Firmware  machine.Firmware  `json:"firmware"`
+	Accel     machine.Accel     `json:"accel"`
+	MemoryMiB int               `json:"memory"`
+	CPUs      int               `json:"cpus"`
+	Snapshot  bool              `json:"snapshot"`
+	Forward   []machine.Forward `json:"forward,omitempty"`
+
+	Expect  string        `json:"expect,omitempty"` // regular expression; empty: the console is the terminal's
+	Timeout time.Duration `json:"timeout,omitempty"`
+
+	Mirror           string `json:"mirror,omitempty"` // for the tools tree
+	IgnoreValidUntil bool   `json:"ignoreValidUntil,omitempty"`
+}
+
+// Run starts an image in QEMU on the console in and out. QEMU and its firmware are the host's, or else those of a tools
+// tree. Run returns when the machine has ended; with Expect as soon as the text appeared, or when it cannot any more.
+func Run(ctx context.Context, o RunOptions, in, out *os.File, h Host) error {
+	m, err := o.machine(out, h.Cache)
+	if err != nil {
+		return err
+	}
+	if m, err = m.Complete(); err != nil {
+		return err
+	}
+	var missing *machine.MissingError
+	err = machine.Host{}.Check(m.Arch, m.Firmware)
+	switch {
+	case err == nil:
+		return o.run(ctx, m, machine.Host{}, in)
+	case !errors.As(err, &missing):
+		return err
+	}
+	if err := namespace.Check(); err != nil {
+		return &MissingError{[]string{fmt.Sprintf("%v; it can be fetched, but %v", missing, err)}}
+	}
+	payload, err := newJob(nil, h)
+	if err != nil {
+		return err
+	}
+	return namespace.Run(ctx, namespace.Job{
+		Name: runJob, Payload: runPayload{payload, o}, Files: []*os.File{in, out},
+		Message: func(m json.RawMessage) {
+			var e rootfs.Event
+			if h.Event != nil && json.Unmarshal(m, &e) == nil {
+				h.Event(e)
+			}
+		},
+	})
+}
+
+func (o RunOptions) machine(out io.Writer, cache string) (machine.Machine, error) {
+	a, err := arch.Lookup(o.Arch)
+	if err != nil {
+		return machine.Machine{}, err
+	}
+	return machine.Machine{
+		Image: o.Image, Arch: a, Firmware: o.Firmware, Accel: o.Accel, MemoryMiB: o.MemoryMiB, CPUs: o.CPUs,
+		Snapshot: o.Snapshot, Forward: o.Forward, Log: out, CacheDir: cache,
+	}, nil
+}
+
+// run starts the machine and stays with it.
+func (o RunOptions) run(ctx context.Context, m machine.Machine, p machine.Programs, in *os.File) (err error) {
+	var pattern *regexp.Regexp
+	if o.Expect != "" {
+		if pattern, err = regexp.Compile(o.Expect); err != nil {
+			return fmt.Errorf("read the text to expect: %w", err)
+		}
+	}
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("the time of %v is over", o.Timeout))
+		defer cancel()
+	}
+	process, err := m.Start(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, process.Close()) }()
+	if pattern == nil {
+		return process.Interact(ctx, in)
+	}
+	_, err = process.Expect(ctx, pattern)
+	return err
+}
+
+// runJob is run where QEMU comes from a tools tree.
+const runJob = "run"
+
+type runPayload struct {
+	Job     job        `json:"job"`
+	Options RunOptions `json:"options"`
+}
+
+func runInside(ctx context.Context, call namespace.Call) (err error) {
+	var p runPayload
+	if err := json.Unmarshal(call.Payload, &p); err != nil {
+		return fmt.Errorf("read the job: %w", err)
+	}
+	in, out := call.Files[0], call.Files[1]
+	m, err := p.Options.machine(out, p.Job.Cache)
+	if err != nil {
+		return err
+	}
+	roots, work, err := openRoots(p.Job, newJournal(nil, call.Send))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, work.Close(), roots.Cache.Close()) }()
+	m.Dir = work.Path
+	spec := rootfs.Spec{Suite: suite.Default, Mirror: p.Options.Mirror, IgnoreValidUntil: p.Options.IgnoreValidUntil}
+	tools, err := roots.Tools(ctx, spec, machine.Packages(m.Arch))
+	if err != nil {
+		return err
+	}
+	return p.Options.run(ctx, m, machine.Tree{Toolbox: tools, Dir: tools.Dir}, in)
+}
+
+// openRoots opens the cache and a directory for work, after having removed what killed builds have left.
+func openRoots(j job, log *journal) (*rootfs.Builder, *layer.Temp, error) {
+	mirrors, err := rootfs.HostMirrors(os.DirFS("/etc/apt"))
+	if err != nil {
+		return nil, nil, err
+	}
+	cache, err := layer.Open(j.Cache)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(layer.Sweep(j.Temp, workPrefix), cache.Sweep()); err != nil {
+		log.note(err)
+	}
+	work, err := layer.TempDir(j.Temp, workPrefix)
+	if err != nil {
+		return nil, nil, errors.Join(err, cache.Close())
+	}
+	return &rootfs.Builder{
+		Cache: cache, Mirrors: mirrors, Event: log.event, Log: log, Temp: work.Path, IDMap: namespace.IDMap(),
+	}, work, nil
+}
