@@ -179,7 +179,7 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, debs stages
 	if err := dpkg.Install(ctx, options, runner, debs.rest); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(root, "var/lib/apt/extended_states"), []byte(extendedStates(l)), 0o644)
+	return noteApt(root, l)
 }
 
 // preseed answers packages' questions before they are asked.

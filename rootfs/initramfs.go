@@ -56,7 +56,25 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 	if err != nil {
 		return err
 	}
-	return copyInitramfs(layer, s.Dir)
+	if err := copyInitramfs(layer, s.Dir); err != nil {
+		return err
+	}
+	return linkKernels(ctx, s.Dir, target, versions)
+}
+
+// linkKernels makes the links to kernels and initramfs in /, which kernel packages leave out for an initramfs that shall
+// not be made (linux-update-symlinks looks at INITRD).
+func linkKernels(ctx context.Context, root string, target chroot.Runner, versions []string) error {
+	if _, err := os.Stat(filepath.Join(root, "usr/bin/linux-update-symlinks")); err != nil {
+		return nil
+	}
+	for _, v := range versions {
+		link := chroot.Command{Args: []string{"linux-update-symlinks", "install", v, "/boot/vmlinuz-" + v}}
+		if err := target.Run(ctx, link); err != nil {
+			return fmt.Errorf("link kernel %s: %w", v, err)
+		}
+	}
+	return nil
 }
 
 // kernels lists the versions that have a kernel in /boot.

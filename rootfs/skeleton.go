@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -41,7 +42,7 @@ func makeSkeleton(root string, l *Lock) error {
 	}
 	for name, content := range map[string]string{
 		"etc/apt/sources.list": sourcesList(l.Sources),
-		"etc/fstab":            "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n#\n",
+		"etc/fstab":            "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n",
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o644); err != nil {
 			return fmt.Errorf("make skeleton: %w", err)
@@ -79,6 +80,42 @@ func sourcesList(sources []Source) string {
 		fmt.Fprintf(&b, "deb %s %s %s\n", s.URI, s.Suite, strings.Join(s.Components, " "))
 	}
 	return b.String()
+}
+
+// noteApt leaves apt's directories as they are after its first run: locks, places for unfinished downloads that belong to
+// the user that downloads, and what nobody has asked for.
+func noteApt(root string, l *Lock) error {
+	states := filepath.Join(root, "var/lib/apt/extended_states")
+	if err := os.WriteFile(states, []byte(extendedStates(l)), 0o644); err != nil {
+		return fmt.Errorf("note apt's state: %w", err)
+	}
+	user, err := userID(root, "_apt")
+	if err != nil {
+		return fmt.Errorf("note apt's state: %w", err)
+	}
+	for _, dir := range []string{"var/lib/apt/lists", "var/cache/apt/archives"} {
+		partial := filepath.Join(root, dir, "partial")
+		err := errors.Join(os.WriteFile(filepath.Join(root, dir, "lock"), nil, 0o640), os.Chmod(partial, 0o700),
+			os.Chown(partial, user, 0))
+		if err != nil {
+			return fmt.Errorf("note apt's state: %w", err)
+		}
+	}
+	return nil
+}
+
+// userID returns a user of the tree, root if it has none of that name (passwd(5)).
+func userID(root, name string) (int, error) {
+	data, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Split(line, ":"); len(f) > 3 && f[0] == name {
+			return strconv.Atoi(f[2])
+		}
+	}
+	return 0, nil
 }
 
 // extendedStates is what apt notes of packages that nobody asked for, so that it may remove them when they are no
@@ -166,7 +203,7 @@ func resetMachineID(path string) error {
 		return nil
 	}
 	if err == nil {
-		err = os.Truncate(path, 0)
+		err = errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o644))
 	}
 	if err != nil {
 		return fmt.Errorf("reset the machine id: %w", err)

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -174,21 +171,11 @@ func moduleOf(imported string) string {
 // directRequirements returns the modules that go.mod requires and does not call indirect, sorted.
 func directRequirements(mod []byte) []string {
 	var direct []string
-	block := false
-	for scanner := bufio.NewScanner(bytes.NewReader(mod)); scanner.Scan(); {
-		fields := strings.Fields(scanner.Text())
-		switch {
-		case len(fields) == 2 && fields[0] == "require" && fields[1] == "(":
-			block = true
-		case len(fields) == 1 && fields[0] == ")":
-			block = false
-		case len(fields) >= 3 && fields[0] == "require":
-			fields = fields[1:]
-			fallthrough
-		case block && len(fields) >= 2:
-			if !slices.Equal(fields[2:], []string{"//", "indirect"}) {
-				direct = append(direct, fields[0])
-			}
+	for line := range strings.Lines(string(mod)) {
+		fields := strings.Fields(strings.TrimPrefix(line, "require "))
+		required := len(fields) >= 2 && strings.Contains(fields[0], ".") && strings.HasPrefix(fields[1], "v")
+		if required && !slices.Equal(fields[2:], []string{"//", "indirect"}) {
+			direct = append(direct, fields[0])
 		}
 	}
 	slices.Sort(direct)
@@ -200,7 +187,9 @@ func TestDirectRequirements(t *testing.T) {
 	if diff := cmp.Diff([]string{"example.org/b", "example.org/c"}, directRequirements([]byte(mod))); diff != "" {
 		t.Error(diff)
 	}
-	if got := fmt.Sprint(moduleOf("golang.org/x/sys/unix"), moduleOf("example.org/x")); got != "golang.org/x/sys example.org/x" {
-		t.Error(got)
+	for imported, want := range map[string]string{"golang.org/x/sys/unix": "golang.org/x/sys", "golang.org/x/system": "golang.org/x/system"} {
+		if got := moduleOf(imported); got != want {
+			t.Errorf("moduleOf(%q) = %q, want %q", imported, got, want)
+		}
 	}
 }

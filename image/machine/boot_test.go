@@ -2,22 +2,19 @@ package machine
 
 import (
 	"errors"
-	"os"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/offers"
 )
 
-// needBoot skips a test where nobody said that the machine can start QEMU. Where somebody did, what is missing fails it.
+// needBoot returns the architecture that is started, if the machine offers to start it.
 func needBoot(t *testing.T, kind Firmware) arch.Arch {
 	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), "boot") {
-		t.Skip(`VMBUILD_TEST lacks "boot"`)
-	}
+	offers.Need(t, "boot")
 	amd64, _ := arch.Lookup("amd64")
 	if err := (Host{}).Check(amd64, kind); err != nil {
 		t.Fatal(err)

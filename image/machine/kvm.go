@@ -131,9 +131,12 @@ func (m model) runProbe(ctx context.Context, p Programs, accel Accel, dir, disk 
 
 // readVerdict returns what was found out since the host was started, if it was and can be read.
 func readVerdict(cacheDir string) (verdict, bool) {
+	if cacheDir == "" {
+		return verdict{}, false
+	}
 	var v verdict
 	data, err := os.ReadFile(filepath.Join(cacheDir, "kvm.json"))
-	if err != nil || cacheDir == "" || json.Unmarshal(data, &v) != nil {
+	if err != nil || json.Unmarshal(data, &v) != nil {
 		return verdict{}, false
 	}
 	return v, v.BootID != "" && v.BootID == readBootID()

@@ -5,8 +5,8 @@
 // installs QEMU nor knows where it comes from (see Programs), and it shows nothing but the serial console: an image that
 // prints nothing there runs unseen.
 //
-// Invariant: a QEMU that was started here ends with the Process that stands for it, at the latest with vmbuild itself,
-// and leaves no file behind.
+// Invariant: a QEMU that was started here ends with the Process that stands for it, at the latest with vmbuild itself. Its
+// files are removed then, or by the next machine if vmbuild was killed.
 package machine
 
 import (
@@ -21,6 +21,7 @@ import (
 
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/layer"
 )
 
 // Machine is a computer with one disk, one serial port, one network card and a source of random numbers. Its zero
@@ -172,14 +173,21 @@ func (m Machine) arguments() []string {
 	return args
 }
 
+const dirPrefix = "vmbuild-machine-"
+
 // workDir returns a directory for files that live as long as the machine, and what removes it.
 func (m Machine) workDir() (string, func() error, error) {
 	if m.Dir != "" {
 		dir, err := filepath.Abs(m.Dir)
 		return dir, func() error { return nil }, err
 	}
-	dir, err := os.MkdirTemp("", "vmbuild-machine-")
-	return dir, func() error { return os.RemoveAll(dir) }, err
+	// What cannot be removed now, of somebody who was killed, hinders nobody.
+	layer.Sweep(os.TempDir(), dirPrefix)
+	dir, err := layer.TempDir(os.TempDir(), dirPrefix)
+	if err != nil {
+		return "", nil, err
+	}
+	return dir.Path, dir.Close, nil
 }
 
 // comma writes a value of a QEMU option: a comma in it stands doubled.

@@ -117,7 +117,7 @@ func TestArguments(t *testing.T) {
 			"defaults", Machine{Image: image, Accel: TCG}, FirmwareFiles{},
 			`qemu-system-x86_64 -nodefaults -no-user-config -display none
 			-chardev stdio,id=console,signal=off -serial chardev:console -machine q35
-			-accel tcg,thread=multi,tb-size=1024 -cpu max -m 1024 -smp 1
+			-accel tcg,thread=multi,tb-size=1024 -cpu max,-cx16 -m 1024 -smp 1
 			-drive if=none,id=disk,format=raw,file=IMAGE -device virtio-blk-pci,drive=disk,bootindex=0
 			-netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci`,
 		},

@@ -48,8 +48,7 @@ type start struct {
 	onKVM   func(error)  // told when KVM gave up; nil: nobody
 }
 
-// launch starts QEMU and everything that goes with it: one goroutine reads the console until its last byte, another
-// waits for QEMU and cleans up.
+// launch starts QEMU.
 func launch(ctx context.Context, p Programs, s start) (*Process, error) {
 	if s.accel == KVM {
 		s.binds = append(s.binds, same(kvmDevice, false))
@@ -58,55 +57,73 @@ func launch(ctx context.Context, p Programs, s start) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	keysRead, keys, err := os.Pipe()
+	w, err := newWires()
 	if err != nil {
 		return nil, errors.Join(err, leave.Close())
-	}
-	screen, screenWrite, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(err, keysRead.Close(), keys.Close(), leave.Close())
 	}
 	ctx, kill := context.WithCancelCause(ctx)
 	process := &Process{
 		Accel:       s.accel,
 		AccelReason: s.reason,
 		console:     newConsole(),
-		keys:        keys,
+		keys:        w.keys,
 		faults:      &faultWatch{kill: kill},
 		kill:        kill,
 		done:        make(chan struct{}),
 	}
-	context.AfterFunc(ctx, func() { keys.Close() }) // who copies keys to QEMU must not wait for more
-	read := make(chan struct{})
+	context.AfterFunc(ctx, func() { w.keys.Close() }) // who copies keys to QEMU must not wait for more
 	go func() {
-		process.console.readFrom(screen, cmp.Or(s.log, io.Discard))
-		close(read)
-	}()
-	go func() {
-		err := runner.Run(ctx, chroot.Command{
-			Args: append([]string{s.program}, s.args...),
-			// QEMU's Snapshot writes to files there that have no name.
-			Env:    []string{"TMPDIR=" + s.dir},
-			Stdin:  keysRead,
-			Stdout: screenWrite,
-			Stderr: process.faults,
-		})
-		process.err = process.outcome(ctx, err)
-		keysRead.Close()
-		screenWrite.Close()
-		<-read
-		process.left = errors.Join(leave.Close(), screen.Close())
-		if fault := process.fault(); fault != nil && s.onKVM != nil {
-			s.onKVM(fault)
-		}
-		if s.cleanUp != nil {
-			process.left = errors.Join(process.left, s.cleanUp())
-		}
+		process.err = process.run(ctx, runner, s, w)
+		process.left = process.cleanUp(leave, s)
 		kill(nil)
 		close(process.done)
 		process.console.end()
 	}()
 	return process, nil
+}
+
+// wires are the two pipes between a Process and QEMU's serial port.
+type wires struct{ keysRead, keys, screen, screenWrite *os.File }
+
+func newWires() (w wires, err error) {
+	if w.keysRead, w.keys, err = os.Pipe(); err != nil {
+		return w, err
+	}
+	if w.screen, w.screenWrite, err = os.Pipe(); err != nil {
+		return w, errors.Join(err, w.keysRead.Close(), w.keys.Close())
+	}
+	return w, nil
+}
+
+// run runs QEMU to its end and reads the console to its last byte.
+func (p *Process) run(ctx context.Context, runner chroot.Runner, s start, w wires) error {
+	var reader sync.WaitGroup
+	reader.Go(func() { p.console.readFrom(w.screen, cmp.Or(s.log, io.Discard)) })
+	err := runner.Run(ctx, chroot.Command{
+		Args: append([]string{s.program}, s.args...),
+		// Where QEMU's snapshots are written to, in files without names.
+		Env:    []string{"TMPDIR=" + s.dir},
+		Stdin:  w.keysRead,
+		Stdout: w.screenWrite,
+		Stderr: p.faults,
+	})
+	err = p.outcome(ctx, err)
+	w.keysRead.Close()
+	w.screenWrite.Close()
+	reader.Wait()
+	w.screen.Close()
+	return err
+}
+
+func (p *Process) cleanUp(leave io.Closer, s start) error {
+	if fault := p.faults.fault(); fault != nil && s.onKVM != nil {
+		s.onKVM(fault)
+	}
+	err := leave.Close()
+	if s.cleanUp != nil {
+		err = errors.Join(err, s.cleanUp())
+	}
+	return err
 }
 
 // outcome puts the end of QEMU in words: nil for a guest that powered off and for Close.
@@ -123,12 +140,9 @@ func (p *Process) outcome(ctx context.Context, err error) error {
 	return nil
 }
 
-// fault returns the error of a guest that KVM gave up, wrapping ErrKVM.
-func (p *Process) fault() error { return p.faults.fault() }
-
 // Expect waits until the pattern matches what the guest has printed since the last match, and returns that text up to
 // and including the match. The text has neither terminal control sequences nor carriage returns. A match may be 4 KiB
-// long; ^ and $ without (?m) have no meaning, as lines come in pieces.
+// long. As text comes in pieces, $ without (?m) is the end of a piece.
 //
 // Errors, each with the console's last lines: ctx's, or ErrEnded and the reason of the end.
 func (p *Process) Expect(ctx context.Context, pattern *regexp.Regexp) (string, error) {
@@ -194,6 +208,7 @@ func (w *faultWatch) Write(data []byte) (int, error) {
 	return len(data), nil
 }
 
+// fault returns the error of a guest that KVM gave up, wrapping ErrKVM.
 func (w *faultWatch) fault() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

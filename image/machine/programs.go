@@ -70,8 +70,9 @@ func (hostRunner) Run(ctx context.Context, c chroot.Command) error {
 	cmd.Dir, cmd.ExtraFiles = c.Dir, c.Files
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.Stdin, c.Stdout, c.Stderr
 	cmd.WaitDelay = 5 * time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// The signal is sent when the thread that started the child ends, not when the process does.
+	// In a process group of its own it gets no Ctrl-C from the terminal, but its end from ctx.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	// Pdeathsig is sent when the thread that started the child ends, not when the process does.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	switch err := cmd.Run(); {

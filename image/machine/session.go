@@ -15,8 +15,8 @@ type Session struct {
 	count   int // of commands
 }
 
-// terminalLine is how many bytes of a line Linux' terminals take (N_TTY_BUF_SIZE in drivers/tty/n_tty.c), less a margin.
-const terminalLine = 4000
+// terminalLine is how many bytes of a line Linux' terminals take (N_TTY_BUF_SIZE in drivers/tty/n_tty.c, less one).
+const terminalLine = 4095
 
 var (
 	// A name and "login:", as agetty prints it; "Last login:" comes after it.
@@ -32,8 +32,8 @@ var (
 const takeShell = `exec env TERM=dumb ENV= PS1= PS2= ` +
 	`/bin/sh -c "stty -echo; dmesg -n 1 2>/dev/null; echo vm''build:0:ready; exec /bin/sh"`
 
-// Login waits for a login prompt, logs in and takes a plain /bin/sh in place of the user's shell: bash prints escape
-// sequences of its own before each command (since Debian 14), and edits lines.
+// Login waits for a login prompt, logs in and takes a plain /bin/sh in place of the user's shell, whose prompt has to end
+// in "# " or "$ ": bash edits lines and, since Debian 14, prints escape sequences before each command.
 func (p *Process) Login(ctx context.Context, user, password string) (*Session, error) {
 	s := &Session{process: p}
 	if err := s.login(ctx, user, password); err != nil {
@@ -74,13 +74,14 @@ func (s *Session) Run(ctx context.Context, command string) (output string, statu
 			err = fmt.Errorf("run %q in the guest: %w", command, err)
 		}
 	}()
-	for line := range strings.Lines(command) {
+	s.count++
+	typed := script(s.count, command)
+	for line := range strings.Lines(typed) {
 		if len(line) > terminalLine {
 			return "", 0, fmt.Errorf("a line of %d bytes is more than its terminal takes", len(line))
 		}
 	}
-	s.count++
-	if err := s.process.Send(script(s.count, command)); err != nil {
+	if err := s.process.Send(typed); err != nil {
 		return "", 0, err
 	}
 	end := regexp.MustCompile(fmt.Sprintf(`vmbuild:%d:end:(\d+):`, s.count))
