@@ -368,7 +368,9 @@ func daemonScenario(ctx context.Context, s *scenario) error {
 	s.expect("a daemon does not keep Run", true, time.Since(start) < outputTime+time.Second)
 	running, err := r.processes()
 	s.expect("daemons", 2, len(names(running)))
-	err = errors.Join(err, r.Close())
+	if err := errors.Join(err, r.Close()); err != nil {
+		return err
+	}
 	if r.root, err = openDir(dir); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func syncFilter() []unix.SockFilter {
 		}
 		filter = append(filter,
 			unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ALLOW},
-			unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ERRNO | 0})
+			unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ERRNO}) // with the error number 0
 	}
 	return append(filter, unix.SockFilter{Code: answer, K: unix.SECCOMP_RET_ALLOW})
 }
