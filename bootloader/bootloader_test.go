@@ -99,9 +99,6 @@ func (tg *target) Run(_ context.Context, c chroot.Command) error {
 		out := c.Args[slices.Index(c.Args, "-o")+1]
 		tg.commands = append(tg.commands, strings.Join(c.Args, " "))
 		return os.WriteFile(filepath.Join(tg.root, out), []byte("made of "+strings.Join(c.Args[11:], " ")), 0o644)
-	case "grub-editenv":
-		tg.commands = append(tg.commands, strings.Join(c.Args, " "))
-		return os.WriteFile(filepath.Join(tg.root, c.Args[1]), []byte("environment"), 0o644)
 	case "sh":
 		return tg.updateGRUB(c)
 	}

@@ -53,7 +53,6 @@ func TestConfigurePC(t *testing.T) {
 			want := []string{
 				"grub-mkimage -O i386-pc -d /usr/lib/grub/i386-pc -o /boot/grub/i386-pc/core.img -c /boot/grub/i386-pc/load.cfg -p " +
 					test.prefix + " " + modules,
-				"grub-editenv /boot/grub/grubenv create",
 				"update-grub " + uuid["root"],
 			}
 			if diff := cmp.Diff(want, tg.commands); diff != "" {
@@ -61,7 +60,7 @@ func TestConfigurePC(t *testing.T) {
 			}
 			files := map[string]string{
 				"/boot/grub/grub.cfg":                "menu",
-				"/boot/grub/grubenv":                 "environment",
+				"/boot/grub/grubenv":                 environmentBlock(),
 				"/boot/grub/fonts/unicode.pf2":       "/usr/share/grub/unicode.pf2",
 				"/boot/grub/i386-pc/boot.img":        "/usr/lib/grub/i386-pc/boot.img",
 				"/boot/grub/i386-pc/core.img":        "made of " + modules,

@@ -30,11 +30,22 @@ var (
 	}
 )
 
-// kernelHooks make an initramfs when a kernel is installed; each is there if its package is.
-var kernelHooks = []string{"etc/kernel/postinst.d/initramfs-tools", "etc/kernel/postinst.d/dracut"}
+// generators make an initramfs. Which of them a system has is told by the hook that runs it when a kernel is installed.
+//
+// dracut would by default look at what it runs on, which is no part of the image, and take in only what that needs.
+var generators = []struct {
+	hook    string
+	command func(version string) []string
+}{
+	{"etc/kernel/postinst.d/initramfs-tools", func(v string) []string {
+		return []string{"update-initramfs", "-c", "-k", v}
+	}},
+	{"etc/kernel/postinst.d/dracut", func(v string) []string {
+		return []string{"dracut", "--force", "--no-hostonly", "/boot/initrd.img-" + v, v}
+	}},
+}
 
-// MakeInitramfs makes the initramfs of each kernel in the tree, as the kernel package's own hooks do, or takes it from
-// the cache.
+// MakeInitramfs makes the initramfs of each kernel in the tree, or takes it from the cache.
 func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Runner) error {
 	versions, err := kernels(s.Dir)
 	if err != nil || len(versions) == 0 {
@@ -47,7 +58,7 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 	b.Event(Event{Stage: "initramfs"})
 	layer, _, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
 		for _, v := range versions {
-			if err := runKernelHooks(ctx, s.Dir, target, v); err != nil {
+			if err := generate(ctx, s.Dir, target, v); err != nil {
 				return err
 			}
 		}
@@ -97,23 +108,20 @@ func globQuote(path string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
-func runKernelHooks(ctx context.Context, root string, target chroot.Runner, version string) error {
-	for _, hook := range kernelHooks {
-		if _, err := os.Stat(filepath.Join(root, hook)); err != nil {
+// generate makes the initramfs of one kernel.
+func generate(ctx context.Context, root string, target chroot.Runner, version string) error {
+	for _, g := range generators {
+		if _, err := os.Stat(filepath.Join(root, g.hook)); err != nil {
 			continue
 		}
-		err := target.Run(ctx, chroot.Command{
-			Args: []string{"/" + hook, version, "/boot/vmlinuz-" + version},
-			Env:  []string{"DEB_MAINT_PARAMS=configure"},
-		})
-		if err != nil {
+		if err := target.Run(ctx, chroot.Command{Args: g.command(version)}); err != nil {
 			return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 		}
 	}
 	return nil
 }
 
-// copyInitramfs copies what kernelHooks write from one tree to another.
+// copyInitramfs copies what generators write from one tree to another.
 func copyInitramfs(from, to string) error {
 	for _, dir := range initramfsOutputs {
 		entries, err := os.ReadDir(filepath.Join(from, dir))
@@ -156,7 +164,7 @@ func copyFile(from, to string) error {
 // initramfsKey names the initramfs by what it is made of.
 func (s *Stack) initramfsKey() (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "initramfs 1\n%s\n", s.layer)
+	fmt.Fprintf(h, "initramfs 2\n%s\n", s.layer)
 	if err := hashFSTab(h, filepath.Join(s.Dir, "etc/fstab")); err != nil {
 		return "", fmt.Errorf("name the initramfs: %w", err)
 	}
