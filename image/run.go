@@ -137,6 +137,9 @@ func runInside(ctx context.Context, call namespace.Call) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := call.Send(rootfs.Event{}); err != nil { // the terminal is the machine's from now on
+		return err
+	}
 	return p.Options.run(ctx, m, machine.Tree{Toolbox: tools, Dir: tools.Dir}, in)
 }
 

@@ -135,8 +135,8 @@ func (b *Builder) fetch(ctx context.Context, l *Lock) (stages, error) {
 	return s, nil
 }
 
-// counter reports packages as they are unpacked, and that they are configured when all are.
-func (b *Builder) counter(total int) func(string) {
+// counter reports packages as they are unpacked, and the stage that begins when all are; empty: none does.
+func (b *Builder) counter(total int, next string) func(string) {
 	var mu sync.Mutex
 	done := 0
 	b.Event(Event{Stage: "unpack", Total: int64(total), Unit: "packages"})
@@ -145,21 +145,21 @@ func (b *Builder) counter(total int) func(string) {
 		defer mu.Unlock()
 		done++
 		b.Event(Event{Stage: "unpack", Done: int64(done), Total: int64(total), Unit: "packages"})
-		if done == total {
-			b.Event(Event{Stage: "configure"})
+		if done == total && next != "" {
+			b.Event(Event{Stage: next})
 		}
 	}
 }
 
 func (b *Builder) unpackOnly(ctx context.Context, root string, debs stages) error {
-	_, err := dpkg.Extract(ctx, dpkg.Options{Root: root, Unpacked: b.counter(len(debs.rest))}, debs.rest)
+	_, err := dpkg.Extract(ctx, dpkg.Options{Root: root, Unpacked: b.counter(len(debs.rest), "")}, debs.rest)
 	return err
 }
 
 // install unpacks and configures the packages in mmdebstrap's two steps: the essential ones, then, with their dpkg, all
 // the others. The initramfs is left out, it is made once for a finished system.
 func (b *Builder) install(ctx context.Context, l *Lock, root string, debs stages) (err error) {
-	options := dpkg.Options{Root: root, Unpacked: b.counter(len(debs.essential) + len(debs.rest))}
+	options := dpkg.Options{Root: root, Unpacked: b.counter(len(debs.essential)+len(debs.rest), "configure")}
 	first, err := dpkg.Extract(ctx, options, debs.essential)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package rootfs
 
-// Event tells how far a build is. It carries either progress of a stage or a line that a program of the build printed.
+// Event tells how far a build is. It carries either progress of a stage or a line that a program of the build printed; the
+// zero Event says that the last stage has ended and no other follows.
 type Event struct {
 	Stage string `json:"stage,omitempty"` // one word, the same in the code, the progress display and the manual
 	Done  int64  `json:"done,omitempty"`

@@ -164,7 +164,7 @@ func copyFile(from, to string) error {
 // initramfsKey names the initramfs by what it is made of.
 func (s *Stack) initramfsKey() (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "initramfs 2\n%s\n", s.layer)
+	fmt.Fprintf(h, "initramfs 2\n%s\n%d\n", s.layer, s.epoch.Unix())
 	if err := hashFSTab(h, filepath.Join(s.Dir, "etc/fstab")); err != nil {
 		return "", fmt.Errorf("name the initramfs: %w", err)
 	}

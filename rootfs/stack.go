@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,13 +18,15 @@ type Stack struct {
 	Dir   string // the tree
 	upper string // what differs from the layer, in overlayfs's form; Dir itself where it is a copy
 	layer string // key of the layer
+	epoch time.Time
 	mount bool
 }
 
 // Stack lays a writable tree over a base. Its own files are below work, an empty directory.
 func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 	s := &Stack{
-		Dir: filepath.Join(work, "tree"), upper: filepath.Join(work, "upper"), layer: base.key, mount: true,
+		Dir: filepath.Join(work, "tree"), upper: filepath.Join(work, "upper"), layer: base.key,
+		epoch: base.Epoch, mount: true,
 	}
 	scratch := filepath.Join(work, "overlay")
 	for _, dir := range []string{s.Dir, s.upper, scratch} {

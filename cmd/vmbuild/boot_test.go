@@ -39,7 +39,10 @@ func TestBoot(t *testing.T) {
 	}
 	p := needProgram(t, "net", "build", "boot")
 	for name, c := range cases {
-		t.Run(name, func(t *testing.T) { p.boot(t, c) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p.boot(t, c)
+		})
 	}
 }
 

@@ -121,6 +121,6 @@ func (c *buildCmd) Run(ctx context.Context, s Streams) error {
 	for _, o := range result.Outputs {
 		fmt.Fprintf(s.Out, "%s\n", o.Path)
 	}
-	fmt.Fprintf(s.Err, "start it with: vmbuild run %s\n", shellQuote(plan.Image))
+	fmt.Fprintf(s.Err, "start it with: %s run %s\n", shellQuote(s.program), shellQuote(plan.Image))
 	return nil
 }

@@ -28,6 +28,7 @@ import (
 type Streams struct {
 	In, Out *os.File
 	Err     io.Writer
+	program string // as the user called it
 }
 
 // commands is the whole command line; build is what runs when no command is named.
@@ -40,6 +41,7 @@ type commands struct {
 // Main runs the command line args (args[0] is the program) and returns the exit status.
 func Main(ctx context.Context, args []string, s Streams) int {
 	var c commands
+	s.program = args[0]
 	status := -1
 	parser, err := kong.New(&c,
 		kong.Name("vmbuild"),

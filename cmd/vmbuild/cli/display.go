@@ -45,6 +45,10 @@ func (d *display) show(e rootfs.Event) {
 		}
 		return
 	}
+	if e.Stage == "" {
+		d.end()
+		return
+	}
 	if e.Stage != d.stage {
 		d.finish()
 		d.stage, d.started = e.Stage, time.Now()
@@ -106,6 +110,11 @@ func amount(e rootfs.Event) string {
 func (d *display) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.end()
+}
+
+// end leaves the terminal to others.
+func (d *display) end() {
 	d.finish()
 	d.stage = ""
 	if d.bars != nil {
