@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,19 +16,6 @@ import (
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
 )
-
-// needs skips a test unless the environment says that the machine offers something.
-func needs(t *testing.T, what string, tools ...string) {
-	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), what) {
-		t.Skipf("VMBUILD_TEST lacks %q", what)
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 func row(t *testing.T, name string) Bootloader {
 	t.Helper()

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vmbuild/partition"
+	"vmbuild/rootfs/offers"
 )
 
 var pcFiles = []string{
@@ -212,7 +213,8 @@ func TestEmbedErrors(t *testing.T) {
 
 // The stand-ins answer for a disk that does not exist yet.
 func TestStandIns(t *testing.T) {
-	needs(t, "build", "sh")
+	offers.Need(t, "build")
+	offers.Programs(t, "sh")
 	l := layout(t, row(t, "grub-efi"), "amd64", partition.GPT, rootFS, bootFS)
 	probe, relpath := filepath.Join(t.TempDir(), "probe"), filepath.Join(t.TempDir(), "relpath")
 	for name, script := range map[string]string{probe: probeScript(l), relpath: relpathScript(l)} {
@@ -260,7 +262,8 @@ func TestStandIns(t *testing.T) {
 
 // The files of the host's own suite are what the code takes them for.
 func TestEmbedDebian(t *testing.T) {
-	needs(t, "net", "apt-get", "dpkg-deb")
+	offers.Need(t, "net")
+	offers.Programs(t, "apt-get", "dpkg-deb")
 	dir := t.TempDir()
 	run := func(name string, args ...string) {
 		t.Helper()

@@ -18,6 +18,7 @@ import (
 	"vmbuild/partition/filesystem"
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/mirror"
 	"vmbuild/rootfs/suite"
 	"vmbuild/rootfs/system"
 )
@@ -161,7 +162,7 @@ func check(o Options) (target, []string) {
 
 func checkMirrors(o Options, refuse func(string, ...any)) {
 	for _, c := range []struct{ option, value string }{{"--mirror", o.Mirror}, {"--security-mirror", o.Security}} {
-		if c.value == "" || c.option == "--security-mirror" && c.value == rootfs.NoMirror {
+		if c.value == "" || c.option == "--security-mirror" && c.value == mirror.None {
 			continue
 		}
 		u, err := url.Parse(c.value)

@@ -14,6 +14,7 @@ import (
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/layer"
+	"vmbuild/rootfs/mirror"
 	"vmbuild/rootfs/namespace"
 	"vmbuild/rootfs/suite"
 )
@@ -145,7 +146,7 @@ func runInside(ctx context.Context, call namespace.Call) (err error) {
 
 // openRoots opens the cache and a directory for work, after having removed what killed builds have left.
 func openRoots(j job, log *journal) (*rootfs.Builder, *layer.Temp, error) {
-	mirrors, err := rootfs.HostMirrors(os.DirFS("/etc/apt"))
+	mirrors, err := mirror.OfHost(os.DirFS("/etc/apt"))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"vmbuild/rootfs"
+	"vmbuild/rootfs/mirror"
 )
 
 // Text is the plan as --dry-run prints it.
@@ -17,7 +17,7 @@ func (p *Plan) Text() string {
 	fmt.Fprintf(w, "System:\tDebian %s, %s, host name %s\n", p.Rootfs.Suite, p.Rootfs.Arch, p.System.Hostname)
 	fmt.Fprintf(w, "Boot loader:\t%s\n", p.Bootloader)
 	fmt.Fprintf(w, "Selected packages:\t%s\n", strings.Join(p.Rootfs.Include, " "))
-	fmt.Fprintf(w, "Mirror:\t%s\n", orElse(p.Rootfs.Mirror, "this host's own apt source for Debian, else "+rootfs.DefaultMirror))
+	fmt.Fprintf(w, "Mirror:\t%s\n", orElse(p.Rootfs.Mirror, "this host's own apt source for Debian, else "+mirror.Default))
 	for _, h := range p.Hooks {
 		fmt.Fprintf(w, "Hook:\t%s %s\n", h.Stage, h.Path)
 	}

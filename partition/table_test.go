@@ -7,25 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-// needs skips a test unless the environment says that the machine offers something.
-func needs(t *testing.T, what string, tools ...string) {
-	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), what) {
-		t.Skipf("VMBUILD_TEST lacks %q", what)
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+	"vmbuild/rootfs/offers"
+)
 
 // disk makes an image file that already has boot code, and writes the table of l to it.
 func disk(t *testing.T, l *Layout) string {
@@ -109,7 +97,8 @@ func TestWriteTableErrors(t *testing.T) {
 
 // sfdisk reads what was meant, and finds nothing to complain of.
 func TestSfdisk(t *testing.T) {
-	needs(t, "build", "sfdisk")
+	offers.Need(t, "build")
+	offers.Programs(t, "sfdisk")
 	for name, spec := range map[string]Spec{
 		"gpt":       {Table: GPT, Size: 2 << 30, Requests: []Request{bios, esp, bootFS, swapArea, rootFS}},
 		"gpt odd":   {Table: GPT, Size: 1e9, Flag: "legacy_boot", Requests: []Request{rootFS}},

@@ -25,17 +25,18 @@ import (
 	"vmbuild/rootfs/internal/control"
 	"vmbuild/rootfs/internal/resolve"
 	"vmbuild/rootfs/layer"
+	"vmbuild/rootfs/mirror"
 	"vmbuild/rootfs/suite"
 )
 
 // Builder makes root filesystems. Its methods may be called from several goroutines.
 type Builder struct {
 	Cache   *layer.Cache
-	Mirrors Mirrors     // where archives are that a Spec does not name
-	Event   func(Event) // must not be nil
-	Log     io.Writer   // what programs print
-	Temp    string      // directory of the build's own for what does not outlive it
-	IDMap   string      // names the id mapping that files are owned under
+	Mirrors mirror.Mirrors // where archives are that a Spec does not name
+	Event   func(Event)    // must not be nil
+	Log     io.Writer      // what programs print
+	Temp    string         // directory of the build's own for what does not outlive it
+	IDMap   string         // names the id mapping that files are owned under
 }
 
 // Quietly returns a builder that does the same without telling how far it is.
@@ -189,7 +190,7 @@ func (b *Builder) sources(s Spec, release suite.Suite) []Source {
 	if release.Updates && !s.NoUpdates {
 		list = append(list, Source{main, release.Codename + "-updates", components, signedBy})
 	}
-	if release.Security && security != NoMirror {
+	if release.Security && security != mirror.None {
 		list = append(list, Source{security, release.Codename + "-security", components, signedBy})
 	}
 	return list

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"vmbuild/rootfs/layer"
+	"vmbuild/rootfs/mirror"
 	"vmbuild/rootfs/namespace"
 	"vmbuild/rootfs/offers"
 	"vmbuild/rootfs/tree"
@@ -50,7 +51,7 @@ func listTree(ctx context.Context, call namespace.Call) error {
 		return err
 	}
 	defer cache.Close()
-	mirrors, err := HostMirrors(os.DirFS("/etc/apt"))
+	mirrors, err := mirror.OfHost(os.DirFS("/etc/apt"))
 	if err != nil {
 		return err
 	}

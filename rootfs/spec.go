@@ -13,7 +13,7 @@ type Spec struct {
 	Arch             string    `json:"arch"`                // Debian architecture
 	Suite            string    `json:"suite"`               // codename
 	Mirror           string    `json:"mirror,omitempty"`    // URL of the Debian archive; empty: as Builder.Mirrors says
-	Security         string    `json:"security,omitempty"`  // the same of the security archive; NoMirror: without it
+	Security         string    `json:"security,omitempty"`  // the same of the security archive; mirror.None: without it
 	NoUpdates        bool      `json:"noUpdates,omitempty"` // without SUITE-updates
 	Components       []string  `json:"components,omitempty"`
 	Variant          string    `json:"variant"`

@@ -94,43 +94,28 @@ func (p program) killed(t *testing.T, dir string, args []string, delay time.Dura
 	time.Sleep(delay)
 	pids := []int{cmd.Process.Pid}
 	if inner {
-		if found := innerProcesses(); len(found) > 0 {
-			pids = found[:1]
+		if found := processesOf(dir); len(found) > 1 {
+			pids = found[1:2] // the first is the outer one
 		}
 	}
 	for _, pid := range pids {
 		_ = syscall.Kill(pid, signal) // it may have ended
 	}
 	err := cmd.Wait()
-	waitForEnd(t)
+	waitForEnd(t, dir)
 	return err == nil
 }
 
-// innerProcesses lists the inner processes of builds, the outermost first.
-func innerProcesses() []int {
-	var found []int
-	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, name := range processes {
-		line, err := os.ReadFile(name)
-		if err == nil && strings.HasPrefix(string(line), "vmbuild-build\x00init") {
-			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-			found = append(found, pid)
-		}
-	}
-	return found
-}
-
-// waitForEnd waits for inner processes, which the kernel ends a moment after an outer one was killed.
-func waitForEnd(t *testing.T) {
+// waitForEnd waits for processes of the build, which the kernel ends a moment after an outer one was killed.
+func waitForEnd(t *testing.T, dir string) {
 	t.Helper()
 	for range 100 {
-		found := innerProcesses()
-		if len(found) == 0 {
+		if len(processesOf(dir)) == 0 {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	t.Fatal("inner processes live on after ten seconds")
+	t.Fatal("processes of the build live on after ten seconds")
 }
 
 // withoutTemporary leaves out of a list what the next build removes.

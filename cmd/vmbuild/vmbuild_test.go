@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -72,14 +73,7 @@ func (p program) callers(t *testing.T) map[string]program {
 	if os.Getuid() != 0 {
 		return map[string]program{"user": p}
 	}
-	name := os.Getenv("VMBUILD_TEST_USER")
-	if name == "" {
-		t.Fatal("VMBUILD_TEST_USER must name an ordinary user with subordinate ids when the tests run as root")
-	}
-	u, err := user.Lookup(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := offers.User(t)
 	ordinary := program{path: p.path, user: u, cache: filepath.Join(u.HomeDir, ".cache", "vmbuild-test")}
 	return map[string]program{"root": p, "user": ordinary}
 }
@@ -163,11 +157,9 @@ func (p program) leftovers(t *testing.T, dir string) string {
 	fmt.Fprintf(&b, "mounts:\n%s", mounts)
 	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
 	fmt.Fprintf(&b, "loop devices: %v\n", loops)
-	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, name := range processes {
-		if line, err := os.ReadFile(name); err == nil && strings.HasPrefix(string(line), "vmbuild-build") {
-			fmt.Fprintf(&b, "process: %s %q\n", name, line)
-		}
+	for _, pid := range processesOf(dir) {
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		fmt.Fprintf(&b, "process: %d %q\n", pid, line)
 	}
 	for _, d := range []string{dir, filepath.Join(p.cache, "tmp")} {
 		entries, _ := os.ReadDir(d)
@@ -176,4 +168,19 @@ func (p program) leftovers(t *testing.T, dir string) string {
 		}
 	}
 	return b.String()
+}
+
+// processesOf lists, outermost first, the processes that have inherited the environment of a build in dir.
+func processesOf(dir string) []int {
+	var found []int
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, name := range environments {
+		environment, err := os.ReadFile(name)
+		if err == nil && slices.Contains(strings.Split(string(environment), "\x00"), "TMPDIR="+dir) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			found = append(found, pid)
+		}
+	}
+	slices.Sort(found)
+	return found
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/offers"
 	"vmbuild/rootfs/tree"
 )
 
@@ -178,7 +179,8 @@ func extJob(t *testing.T, size int64) Job {
 
 // e2fsck finds what each row made clean, and debugfs reads what was meant.
 func TestExtForeign(t *testing.T) {
-	needs(t, "build", "mke2fs", "debugfs", "e2fsck")
+	offers.Need(t, "build")
+	offers.Programs(t, "mke2fs", "debugfs", "e2fsck")
 	for _, row := range All() {
 		if !slices.Contains(row.Tools, "e2fsprogs") {
 			continue
@@ -236,7 +238,8 @@ func listExt(t *testing.T, at, dir string) []string {
 
 // The image may be a file without a name; and what is not used of it is a hole.
 func TestExtUnnamedSparse(t *testing.T) {
-	needs(t, "build", "mke2fs", "debugfs")
+	offers.Need(t, "build")
+	offers.Programs(t, "mke2fs", "debugfs")
 	j := extJob(t, 1<<30)
 	const oTmpfile = 0o20200000
 	f, err := os.OpenFile(t.TempDir(), os.O_RDWR|oTmpfile, 0o600)

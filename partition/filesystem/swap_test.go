@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"vmbuild/rootfs/offers"
 )
 
 const testUUID = "c915787b-8445-84f0-9eec-070fcf265f23"
@@ -51,7 +53,8 @@ func TestSwapErrors(t *testing.T) {
 }
 
 func TestSwapForeign(t *testing.T) {
-	needs(t, "build", "blkid", "swaplabel")
+	offers.Need(t, "build")
+	offers.Programs(t, "blkid", "swaplabel")
 	for _, page := range []int64{4096, 65536} {
 		f := image(t, "swap", Job{Offset: 1 << 20, Size: 4 << 20, UUID: testUUID, Label: "spare", PageSize: page})
 		area := filepath.Join(t.TempDir(), "area")

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vmbuild/rootfs/offers"
 	"vmbuild/rootfs/tree"
 )
 
@@ -300,7 +301,8 @@ func TestVFATErrors(t *testing.T) {
 
 // fsck.fat finds every size clean, and mtools read what was written.
 func TestVFATForeign(t *testing.T) {
-	needs(t, "build", "fsck.fat", "mcopy")
+	offers.Need(t, "build")
+	offers.Programs(t, "fsck.fat", "mcopy")
 	files := several()
 	delete(files, "names/\U0001f427") // mtools knows the first 65536 characters only
 	for _, size := range sizes {

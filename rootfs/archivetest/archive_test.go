@@ -12,20 +12,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-// needs skips the test unless VMBUILD_TEST names what it needs of the machine; then a missing tool is a failure.
-func needs(t *testing.T, word string, tools ...string) {
-	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), word) {
-		t.Skipf("VMBUILD_TEST lacks %q", word)
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+	"vmbuild/rootfs/offers"
+)
 
 var sample = Archive{
 	Suite:    "stable",
@@ -111,7 +100,8 @@ Installed-`
 
 // TestDpkg has dpkg-deb read the packages.
 func TestDpkg(t *testing.T) {
-	needs(t, "build", "dpkg-deb")
+	offers.Need(t, "build")
+	offers.Programs(t, "dpkg-deb")
 	dir := t.TempDir()
 	for _, p := range sample.Packages {
 		data, err := p.Deb()
@@ -148,7 +138,8 @@ lrwxrwxrwx root/root         0 2025-01-01 00:00 ./bin -> usr/bin
 
 // TestApt has apt read and believe the archive, over HTTP and from a directory, and simulate an installation.
 func TestApt(t *testing.T) {
-	needs(t, "build", "apt-get", "gpgv", "dpkg")
+	offers.Need(t, "build")
+	offers.Programs(t, "apt-get", "gpgv", "dpkg")
 	site, err := New(sample)
 	if err != nil {
 		t.Fatal(err)

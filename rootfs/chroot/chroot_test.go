@@ -9,20 +9,17 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	osuser "os/user"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/moby/sys/user"
 	"golang.org/x/sys/unix"
 
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/offers"
 )
 
 // outerWord in argv[0] makes this test binary run scenario argv[1], with the probe argv[2], in namespaces.
@@ -73,13 +70,11 @@ var scenarios = map[string]func(context.Context, *scenario) error{
 
 // TestScenarios runs all scenarios as the caller and, if that is root, as an ordinary user too.
 func TestScenarios(t *testing.T) {
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), "build") {
-		t.Skip(`VMBUILD_TEST lacks "build"`)
-	}
+	offers.Need(t, "build")
 	probe := buildProbe(t)
 	callers := map[string]*syscall.Credential{"as caller": nil}
 	if os.Getuid() == 0 {
-		callers["ordinary user"] = testUser(t)
+		callers["ordinary user"] = offers.Credential(t, offers.User(t))
 	}
 	before, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
@@ -119,22 +114,6 @@ func buildProbe(t *testing.T) string {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return filepath.Join(dir, "probe")
-}
-
-// testUser returns a user of this host that has subordinate ids.
-func testUser(t *testing.T) *syscall.Credential {
-	t.Helper()
-	ranges, err := user.ParseSubIDFile("/etc/subuid")
-	must(t, err)
-	for _, r := range ranges {
-		if u, err := osuser.Lookup(r.Name); err == nil {
-			uid, _ := strconv.Atoi(u.Uid)
-			gid, _ := strconv.Atoi(u.Gid)
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		}
-	}
-	t.Fatal("no user of this host has a line in /etc/subuid")
-	return nil
 }
 
 func serveScenario(ctx context.Context, c namespace.Call) (err error) {

@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	osuser "os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,6 +20,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"vmbuild/rootfs/offers"
 )
 
 // Words in argv[0] under which this test binary is something else than a test.
@@ -42,14 +43,6 @@ func TestMain(m *testing.M) {
 		os.Exit(runBereft())
 	default:
 		os.Exit(m.Run())
-	}
-}
-
-// needs skips a test unless VMBUILD_TEST has the word.
-func needs(t *testing.T, word string) {
-	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), word) {
-		t.Skipf("VMBUILD_TEST lacks %q", word)
 	}
 }
 
@@ -202,7 +195,7 @@ func TestFacts(t *testing.T) {
 }
 
 func TestErrors(t *testing.T) {
-	needs(t, "build")
+	offers.Need(t, "build")
 	tests := map[string]string{
 		"fail":    `*namespace.Error kind "": no such suite`,
 		"kind":    `*namespace.Error kind "verification": fetch: bad hash`,
@@ -230,7 +223,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestMessages(t *testing.T) {
-	needs(t, "build")
+	offers.Need(t, "build")
 	var got []string
 	err := Run(t.Context(), Job{Name: "many", Message: func(m json.RawMessage) { got = append(got, string(m)) }})
 	if err != nil || len(got) != 1000 || got[999] != "999" {
@@ -239,7 +232,7 @@ func TestMessages(t *testing.T) {
 }
 
 func TestLargePayload(t *testing.T) {
-	needs(t, "build")
+	offers.Need(t, "build")
 	var got string
 	job := Job{Name: "length", Payload: strings.Repeat("x", 1<<20), Message: func(m json.RawMessage) { got = string(m) }}
 	if err := Run(t.Context(), job); err != nil || got != strconv.Itoa(1<<20+2) {
@@ -248,7 +241,7 @@ func TestLargePayload(t *testing.T) {
 }
 
 func TestOrphansAreReaped(t *testing.T) {
-	needs(t, "build")
+	offers.Need(t, "build")
 	var got string
 	err := Run(t.Context(), Job{Name: "orphans", Message: func(m json.RawMessage) { got = string(m) }})
 	if err != nil || got != "0" {
@@ -257,7 +250,7 @@ func TestOrphansAreReaped(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
-	needs(t, "build")
+	offers.Need(t, "build")
 	tests := []struct {
 		job, want string
 		atMost    time.Duration
@@ -286,7 +279,7 @@ func TestCancel(t *testing.T) {
 }
 
 func TestCancelBeforeStart(t *testing.T) {
-	needs(t, "build")
+	offers.Need(t, "build")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := Run(ctx, Job{Name: "stubborn"}); !errors.Is(err, context.Canceled) {
@@ -370,18 +363,18 @@ type testCaller struct {
 
 // forEachCaller runs a test as each kind of caller that this process can become: root can be any.
 func forEachCaller(t *testing.T, test func(*testing.T, testCaller)) {
-	needs(t, "build")
+	offers.Need(t, "build")
 	own := func(args ...string) *exec.Cmd {
 		return &exec.Cmd{Path: "/proc/self/exe", Args: append([]string{outerWord}, args...), Dir: "/"}
 	}
 	callers := []testCaller{{"as caller", own}}
 	if os.Getuid() == 0 {
-		uid, gid := testUser(t)
+		user := offers.Credential(t, offers.User(t))
 		callers = append(callers,
 			testCaller{"ordinary user", func(args ...string) *exec.Cmd {
 				cmd := own(args...)
 				cmd.Env = append(os.Environ(), "USER=", "HOME=/", "TMPDIR=/tmp")
-				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
 				return cmd
 			}},
 			testCaller{"root of a user namespace", func(args ...string) *exec.Cmd {
@@ -389,9 +382,9 @@ func forEachCaller(t *testing.T, test func(*testing.T, testCaller)) {
 				cmd.SysProcAttr = &syscall.SysProcAttr{
 					Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 					UidMappings: []syscall.SysProcIDMap{
-						{ContainerID: 0, HostID: int(uid), Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}},
+						{ContainerID: 0, HostID: int(user.Uid), Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}},
 					GidMappings: []syscall.SysProcIDMap{
-						{ContainerID: 0, HostID: int(gid), Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}},
+						{ContainerID: 0, HostID: int(user.Gid), Size: 1}, {ContainerID: 1, HostID: 100000, Size: 65536}},
 					GidMappingsEnableSetgroups: true,
 					Credential:                 &syscall.Credential{}, // 0 inside
 				}
@@ -407,24 +400,6 @@ func forEachCaller(t *testing.T, test func(*testing.T, testCaller)) {
 	for _, c := range callers {
 		t.Run(c.name, func(t *testing.T) { test(t, c) })
 	}
-}
-
-// testUser returns a user of this host that has subordinate ids.
-func testUser(t *testing.T) (uid, gid uint32) {
-	t.Helper()
-	for _, s := range parseSubIDs(contents("/etc/subuid")) {
-		u, err := osuser.Lookup(s.Name)
-		if err != nil || s.Count < neededSubIDs {
-			continue
-		}
-		id, err := strconv.Atoi(u.Uid)
-		group, groupErr := strconv.Atoi(u.Gid)
-		if err == nil && groupErr == nil {
-			return uint32(id), uint32(group)
-		}
-	}
-	t.Fatal("no user of this host has a line in /etc/subuid")
-	return 0, 0
 }
 
 // runBereft executes the outer process without CAP_SYS_ADMIN, which root gets back only from the bounding set.

@@ -1,52 +1,25 @@
 package archive
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"vmbuild/rootfs/internal/control"
+	"vmbuild/rootfs/mirror"
+	"vmbuild/rootfs/offers"
 )
 
-// needs skips the test unless VMBUILD_TEST says that the machine has what it needs.
-func needs(t *testing.T, word string) {
+// mirrors returns the archives that this host installs packages from.
+func mirrors(t *testing.T) mirror.Mirrors {
 	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), word) {
-		t.Skipf("VMBUILD_TEST lacks %q", word)
-	}
-}
-
-// mirrors returns the archive, and the security archive, that this host installs packages from.
-func mirrors(t *testing.T) (debian, security string) {
-	t.Helper()
-	debian, security = "http://ftp.debian.org/debian", "http://security.debian.org/debian-security"
-	lists, err := filepath.Glob("/etc/apt/sources.list.d/*.sources")
+	m, err := mirror.OfHost(os.DirFS("/etc/apt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, list := range lists {
-		f, err := os.Open(list)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		for s := bufio.NewScanner(f); s.Scan(); {
-			uri, _ := strings.CutPrefix(s.Text(), "URIs: ")
-			switch uri = strings.TrimRight(uri, "/"); filepath.Base(uri) {
-			case "debian":
-				debian = uri
-			case "debian-security":
-				security = uri
-			}
-		}
-	}
-	return debian, security
+	return m
 }
 
 func debianKeyring(t *testing.T) Keyring {
@@ -64,18 +37,18 @@ func debianKeyring(t *testing.T) Keyring {
 
 // TestDebian verifies the Release files of Debian's own suites and reads an index.
 func TestDebian(t *testing.T) {
-	needs(t, "net")
-	debian, security := mirrors(t)
+	offers.Need(t, "net")
+	from := mirrors(t)
 	keys := debianKeyring(t)
 	for _, test := range []struct{ uri, suite, codename string }{
-		{debian, "bullseye", "bullseye"},
-		{debian, "bookworm", "bookworm"},
-		{debian, "trixie", "trixie"},
-		{debian, "trixie-updates", "trixie-updates"},
-		{security, "trixie-security", "trixie-security"},
-		{debian, "forky", "forky"},
-		{debian, "testing", "forky"},
-		{debian, "sid", "sid"},
+		{from.Main, "bullseye", "bullseye"},
+		{from.Main, "bookworm", "bookworm"},
+		{from.Main, "trixie", "trixie"},
+		{from.Main, "trixie-updates", "trixie-updates"},
+		{from.Security, "trixie-security", "trixie-security"},
+		{from.Main, "forky", "forky"},
+		{from.Main, "testing", "forky"},
+		{from.Main, "sid", "sid"},
 	} {
 		t.Run(test.suite, func(t *testing.T) {
 			c := client(t)
@@ -118,11 +91,10 @@ func expired(t *testing.T, c *Client, s Source, r *Release) {
 
 // TestDebianPackages reads the largest index, twice, and fetches the packages that all others need.
 func TestDebianPackages(t *testing.T) {
-	needs(t, "net")
-	debian, _ := mirrors(t)
+	offers.Need(t, "net")
 	c := client(t)
 	c.Now = time.Now
-	s := Source{URI: debian, Suite: "trixie", Components: []string{"main"}, Arch: "amd64", Keyring: debianKeyring(t)}
+	s := Source{URI: mirrors(t).Main, Suite: "trixie", Components: []string{"main"}, Arch: "amd64", Keyring: debianKeyring(t)}
 	for _, run := range []string{"first", "second"} {
 		start := time.Now()
 		r, err := c.Release(t.Context(), s)

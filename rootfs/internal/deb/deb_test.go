@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
+
+	"vmbuild/rootfs/offers"
 )
 
 // arFile writes members as ar(5): pairs of name and content.
@@ -120,12 +121,9 @@ func TestOpen(t *testing.T) {
 
 // xzFile compresses data with the program xz, which is needed for test inputs only.
 func xzFile(t testing.TB, data []byte, args ...string) []byte {
-	if _, err := exec.LookPath("xz"); err != nil {
-		if strings.Contains(os.Getenv("VMBUILD_TEST"), "build") {
-			t.Fatal(err)
-		}
-		t.Skip("no xz to make the input with")
-	}
+	t.Helper()
+	offers.Need(t, "build")
+	offers.Programs(t, "xz")
 	c := exec.Command("xz", append([]string{"-c"}, args...)...)
 	c.Stdin = bytes.NewReader(data)
 	out, err := c.Output()

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -18,45 +17,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"vmbuild/rootfs/internal/control"
+	"vmbuild/rootfs/mirror"
+	"vmbuild/rootfs/offers"
 )
-
-// needNet skips a test unless VMBUILD_TEST says that the machine offers the network.
-func needNet(t *testing.T) {
-	t.Helper()
-	if !slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), "net") {
-		t.Skip(`VMBUILD_TEST lacks "net"`)
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// fallbackMirror is used where the host's own apt sources name none.
-const fallbackMirror = "http://ftp.debian.org/debian"
-
-// mirror returns the archive that the host's apt uses.
-func mirror(t *testing.T) string {
-	t.Helper()
-	files, err := filepath.Glob("/etc/apt/sources.list*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, err := filepath.Glob("/etc/apt/sources.list.d/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	source := regexp.MustCompile(`(?m)^(?:URIs:|deb(?: \[.*\])?) *(\S+/debian)/?(?:\s|$)`)
-	for _, file := range append(files, more...) {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		if found := source.FindSubmatch(data); found != nil {
-			return string(found[1])
-		}
-	}
-	return fallbackMirror
-}
 
 // apt is a private root of apt that knows one suite and has nothing installed.
 type apt struct {
@@ -68,6 +31,10 @@ type apt struct {
 // newApt sets the root up. Only apt of the machine is used, not its configuration.
 func newApt(t *testing.T, suite string) *apt {
 	t.Helper()
+	mirrors, err := mirror.OfHost(os.DirFS("/etc/apt"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	for _, d := range []string{"etc/apt/preferences.d", "etc/apt/apt.conf.d", "var/lib/apt/lists/partial",
 		"var/cache/apt/archives/partial", "var/lib/dpkg"} {
@@ -83,7 +50,7 @@ func newApt(t *testing.T, suite string) *apt {
 		return path
 	}
 	write("var/lib/dpkg/status", "")
-	write("etc/apt/sources.list", fmt.Sprintf("deb [trusted=yes] %s %s main\n", mirror(t), suite))
+	write("etc/apt/sources.list", fmt.Sprintf("deb [trusted=yes] %s %s main\n", mirrors.Main, suite))
 	a := &apt{config: write("apt.conf", fmt.Sprintf(`
 Dir %q;
 Dir::State::status %q;
@@ -146,7 +113,8 @@ func names(choices []Choice) []string {
 
 // TestApt compares with apt-get what is chosen for requests that images are made of.
 func TestApt(t *testing.T) {
-	needNet(t)
+	offers.Need(t, "net")
+	offers.Programs(t, "apt-get")
 	a := newApt(t, "trixie")
 	a.install(false, []string{"apt"}) // writes apt's cache, which all that follow read
 	var running errgroup.Group
@@ -173,7 +141,8 @@ func TestApt(t *testing.T) {
 // TestAptSets compares with apt-get the sets that a base system is made of, in one request and in the two stages in
 // which images are built.
 func TestAptSets(t *testing.T) {
-	needNet(t)
+	offers.Need(t, "net")
+	offers.Programs(t, "apt-get")
 	for _, suite := range []string{"bullseye", "bookworm", "trixie", "forky", "sid"} {
 		t.Run(suite, func(t *testing.T) {
 			a := newApt(t, suite)
@@ -206,7 +175,8 @@ func TestAptSets(t *testing.T) {
 // VMBUILD_RESOLVE_REQUESTS says how many in all, 100 if it is not set; the seed is fixed. At least 99 of 100 must have
 // the same answer.
 func TestAptRandom(t *testing.T) {
-	needNet(t)
+	offers.Need(t, "net")
+	offers.Programs(t, "apt-get")
 	count := 100
 	if text := os.Getenv("VMBUILD_RESOLVE_REQUESTS"); text != "" {
 		var err error

@@ -1,12 +1,12 @@
-package rootfs
+package mirror
 
 import (
 	"testing"
 	"testing/fstest"
 )
 
-func TestHostMirrors(t *testing.T) {
-	defaults := Mirrors{DefaultMirror, DefaultSecurityMirror}
+func TestOfHost(t *testing.T) {
+	defaults := Mirrors{Default, DefaultSecurity}
 	mine := Mirrors{"http://m.example/debian", "http://s.example/debian-security"}
 	for name, c := range map[string]struct {
 		files map[string]string
@@ -31,7 +31,7 @@ func TestHostMirrors(t *testing.T) {
 		for f, text := range c.files {
 			etc[f] = &fstest.MapFile{Data: []byte(text)}
 		}
-		got, err := HostMirrors(etc)
+		got, err := OfHost(etc)
 		if err != nil || got != c.want {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}

@@ -4,35 +4,17 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
-	"strings"
 	"syscall"
 	"testing"
+
+	"vmbuild/rootfs/offers"
 )
-
-// offers says whether the environment claims that the machine offers something.
-func offers(what string) bool {
-	return slices.Contains(strings.Split(os.Getenv("VMBUILD_TEST"), ","), what)
-}
-
-// needs skips a test unless the machine offers something.
-func needs(t *testing.T, what string, tools ...string) {
-	t.Helper()
-	if !offers(what) {
-		t.Skipf("VMBUILD_TEST lacks %q", what)
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
 
 const inNamespace = "VMBUILD_TEST_NAMESPACE"
 
 // TestMain lets tests that build run in a mount namespace of their own.
 func TestMain(m *testing.M) {
-	if !offers("build") || os.Getenv(inNamespace) != "" {
+	if !offers.Has("build") || os.Getenv(inNamespace) != "" {
 		os.Exit(m.Run())
 	}
 	args := []string{"unshare", "--mount", "--propagation", "private"}

@@ -1,4 +1,6 @@
-package rootfs
+// Package mirror says where Debian's archives are: those that this host's apt takes packages from, else the world's. Of
+// apt's configuration it reads only the sources, neither preferences nor proxies, and it asks no archive.
+package mirror
 
 import (
 	"bytes"
@@ -15,22 +17,22 @@ import (
 
 // Where Debian's archives are, for hosts that do not say it themselves.
 const (
-	DefaultMirror         = "http://ftp.debian.org/debian"
-	DefaultSecurityMirror = "http://security.debian.org/debian-security"
+	Default         = "http://ftp.debian.org/debian"
+	DefaultSecurity = "http://security.debian.org/debian-security"
 )
 
-// NoMirror in place of a security mirror leaves the security archive out.
-const NoMirror = "none"
+// None in place of a security mirror leaves the security archive out.
+const None = "none"
 
 // Mirrors are the addresses of the Debian archive and of its security archive.
 type Mirrors struct {
 	Main, Security string
 }
 
-// HostMirrors reads from apt's configuration below etc (the host's /etc/apt) where this host gets Debian from: the
+// OfHost reads from apt's configuration below etc (the host's /etc/apt) where this host gets Debian from: the
 // first enabled source of a Debian release, and of a security suite. A mirror of one release has them all. A host that
 // runs something else, or has no apt, gives the defaults.
-func HostMirrors(etc fs.FS) (Mirrors, error) {
+func OfHost(etc fs.FS) (Mirrors, error) {
 	var found Mirrors
 	for _, name := range sourceFiles(etc) {
 		data, err := fs.ReadFile(etc, name)
@@ -45,10 +47,10 @@ func HostMirrors(etc fs.FS) (Mirrors, error) {
 		}
 	}
 	if found.Main == "" {
-		found.Main = DefaultMirror
+		found.Main = Default
 	}
 	if found.Security == "" {
-		found.Security = DefaultSecurityMirror
+		found.Security = DefaultSecurity
 	}
 	return found, nil
 }
