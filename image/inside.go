@@ -234,7 +234,7 @@ func (b *build) write(ctx context.Context, root *tree.Tree, base *rootfs.Base, t
 		err = fs.Make(ctx, filesystem.Job{
 			Disk: b.disk, Offset: p.Offset(), Size: p.Bytes(), UUID: p.UUID,
 			Tree: root, Dir: p.Mount, Exclude: layout.Below(p.Mount), Epoch: base.Epoch,
-			Disable: b.suite.Ext4Without, Toolbox: tools,
+			Disable: b.suite.Ext4Without, Temp: b.work.Path, Toolbox: tools,
 		})
 		if err != nil {
 			return err

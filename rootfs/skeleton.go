@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -134,62 +135,49 @@ func extendedStates(l *Lock) string {
 	return b.String()
 }
 
-// Files that differ between two builds of the same packages or tell of the build: mmdebstrap's list.
+// refuse is what differs between two builds of the same packages or tells of the build: mmdebstrap's list. The last
+// element is a pattern for names in the directory before it.
 var refuse = []string{
+	"run/*", "tmp/*", "var/tmp/*",
 	"var/log/dpkg.log", "var/log/apt/history.log", "var/log/apt/term.log", "var/log/alternatives.log",
 	"var/log/bootstrap.log", "var/cache/ldconfig/aux-cache", "var/log/apt/eipp.log.xz", "var/lib/dbus/machine-id",
 	"var/lib/apt/lists/auxfiles", "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin",
+	"var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*",
 }
 
-// Directories that are emptied, with what stays in them.
-var emptied = map[string]string{"run": "lock", "tmp": "", "var/tmp": ""}
+// kept is what a pattern of refuse does not mean.
+const kept = "run/lock"
 
 // cleanUp removes from a tree what belongs to its making and not to the system.
 func cleanUp(root string) error {
-	for _, name := range refuse {
-		if err := os.RemoveAll(filepath.Join(root, name)); err != nil {
-			return fmt.Errorf("clean up the tree: %w", err)
-		}
-	}
-	for dir, kept := range emptied {
-		if err := emptyDir(filepath.Join(root, dir), kept); err != nil {
-			return fmt.Errorf("clean up the tree: %w", err)
-		}
-	}
-	for _, pattern := range []string{"var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*"} {
+	for _, pattern := range refuse {
 		if err := removeMatches(root, pattern); err != nil {
 			return fmt.Errorf("clean up the tree: %w", err)
 		}
 	}
-	return resetMachineID(filepath.Join(root, "etc/machine-id"))
-}
-
-func removeMatches(root, pattern string) error {
-	names, err := filepath.Glob(filepath.Join(globQuote(root), pattern))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := os.RemoveAll(name); err != nil {
-			return err
-		}
+	if err := resetMachineID(root); err != nil {
+		return fmt.Errorf("reset the machine id: %w", err)
 	}
 	return nil
 }
 
-func emptyDir(dir, kept string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+func removeMatches(root, pattern string) error {
+	dir, err := openInside(root, path.Dir(pattern))
+	if dir == nil {
+		return err
 	}
+	defer dir.Close()
+	entries, err := fs.ReadDir(dir.FS(), ".")
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() == kept {
-			continue
+		name := path.Join(path.Dir(pattern), e.Name())
+		match, err := path.Match(pattern, name)
+		if match && name != kept {
+			err = dir.RemoveAll(e.Name())
 		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -197,18 +185,44 @@ func emptyDir(dir, kept string) error {
 }
 
 // resetMachineID empties the file: the system gets its identity when it is first started (machine-id(5)).
-func resetMachineID(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+func resetMachineID(root string) error {
+	const name = "machine-id"
+	etc, err := openInside(root, "etc")
+	if etc == nil {
+		return err
+	}
+	defer etc.Close()
+	info, err := etc.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0:
 		return nil
+	case err != nil:
+		return err
 	}
-	if err == nil {
-		err = errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o644))
-	}
+	return errors.Join(etc.Remove(name), etc.WriteFile(name, nil, 0o644))
+}
+
+// openInside opens a directory of the tree as a program that runs in it would: a link in the way, as a package or a hook
+// may have made it, never leads to the host's files. It returns nil if there is no such directory.
+func openInside(root, dir string) (*os.Root, error) {
+	top, err := os.Open(root)
 	if err != nil {
-		return fmt.Errorf("reset the machine id: %w", err)
+		return nil, err
 	}
-	return nil
+	defer top.Close()
+	fd, err := unix.Openat2(int(top.Fd()), dir, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT,
+	})
+	switch err {
+	case nil:
+	case unix.ENOENT, unix.ENOTDIR, unix.ELOOP:
+		return nil, nil
+	default:
+		return nil, &fs.PathError{Op: "open", Path: filepath.Join(root, dir), Err: err}
+	}
+	f := os.NewFile(uintptr(fd), dir)
+	defer f.Close()
+	return os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
 // clampTimes gives every file of the tree root that is younger than limit that time. It looks only at what is below

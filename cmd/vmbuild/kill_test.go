@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -51,13 +52,13 @@ func (p program) kills(t *testing.T, count int) {
 		delay := time.Duration(random.Int64N(int64(limit)))
 		signal, inner := signals[random.IntN(len(signals))], random.IntN(3) == 0
 		what := "after " + delay.Round(time.Millisecond).String() + " " + signal.String() + map[bool]string{true: " to the inner process"}[inner]
-		finished := p.killed(t, dir, run, delay, signal, inner)
+		finished, output := p.killed(t, dir, run, delay, signal, inner)
 		if finished {
 			os.Remove(filepath.Join(dir, "test.img"))
 		}
 		after := p.leftovers(t, dir)
 		if signal != syscall.SIGKILL && after != before {
-			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s", what, after, before)
+			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s\nit printed:\n%s", what, after, before, output)
 		}
 		if without := withoutTemporary(after); without != withoutTemporary(before) {
 			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s", what, without, withoutTemporary(before))
@@ -84,10 +85,13 @@ func (p program) forget(t *testing.T) {
 	}
 }
 
-// killed starts a build and sends it, or all of its inner processes, a signal. It says whether the build was faster.
-func (p program) killed(t *testing.T, dir string, args []string, delay time.Duration, signal syscall.Signal, inner bool) bool {
+// killed starts a build and sends it, or all of its inner processes, a signal. It says whether the build was faster, and
+// what it printed.
+func (p program) killed(t *testing.T, dir string, args []string, delay time.Duration, signal syscall.Signal, inner bool) (finished bool, output string) {
 	t.Helper()
+	var both bytes.Buffer
 	cmd := p.command(t.Context(), dir, args...)
+	cmd.Stdout, cmd.Stderr = &both, &both
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +107,7 @@ func (p program) killed(t *testing.T, dir string, args []string, delay time.Dura
 	}
 	err := cmd.Wait()
 	waitForEnd(t, dir)
-	return err == nil
+	return err == nil, both.String()
 }
 
 // waitForEnd waits for processes of the build, which the kernel ends a moment after an outer one was killed.

@@ -26,7 +26,7 @@ const (
 // are added by debugfs(8).
 func ext(kind string) func(context.Context, Job) error {
 	return func(ctx context.Context, j Job) (err error) {
-		scratch, err := os.MkdirTemp("", "mountpoints-")
+		scratch, err := os.MkdirTemp(j.Temp, "mountpoints-")
 		if err != nil {
 			return err
 		}

@@ -35,6 +35,7 @@ type Job struct {
 
 	Disable  []string       // features of mke2fs(8) that the target's boot loader cannot read
 	PageSize int64          // of the target's kernel, for swap; 0: 4096
+	Temp     string         // directory for what does not outlive the call; os.TempDir() if empty
 	Toolbox  chroot.Toolbox // holds the packages named by Tools; may be nil if there are none
 }
 

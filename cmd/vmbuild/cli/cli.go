@@ -77,11 +77,17 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	return report(s.Err, parsed.Run(s))
 }
 
-// inPlainWords says of an option at the end of the line what kong says in its own terms.
+// inPlainWords says of an option whose argument is missing what kong says in its own terms: of one at the end of the
+// line, of one that may be given more than once, and of one that another option follows.
 func inPlainWords(err error) error {
 	option, reason, _ := strings.Cut(err.Error(), ": ")
-	if strings.HasPrefix(option, "-") && strings.Contains(reason, `but got "EOL"`) {
-		return fmt.Errorf("%s requires an argument", option)
+	if !strings.HasPrefix(option, "-") {
+		return err
+	}
+	for _, words := range []string{`but got "EOL"`, "missing value, expecting ", " flag)"} {
+		if strings.Contains(reason, words) {
+			return fmt.Errorf("%s requires an argument", option)
+		}
 	}
 	return err
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +35,9 @@ func (c *runCmd) Run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if _, err := regexp.Compile(c.Expect); err != nil {
+		return usageError{fmt.Errorf("--expect: %w", err)}
+	}
 	if c.Expect == "" {
 		fmt.Fprintf(s.Err, "vmbuild: %s\n", machine.Keys)
 	}
@@ -45,14 +50,17 @@ func (c *runCmd) Run(ctx context.Context, s Streams) error {
 	}, s.In, s.Out, image.Host{Cache: c.cacheDir(), Temp: c.tempDir(), Event: display.show})
 }
 
+// parseForward reads pairs of TCP ports.
 func parseForward(list []string) ([]machine.Forward, error) {
 	var forward []machine.Forward
 	for _, text := range list {
-		var f machine.Forward
-		if n, err := fmt.Sscanf(strings.ReplaceAll(text, ":", " "), "%d %d", &f.Host, &f.Guest); n != 2 || err != nil {
+		host, guest, _ := strings.Cut(text, ":")
+		h, hostErr := strconv.ParseUint(host, 10, 16)
+		g, guestErr := strconv.ParseUint(guest, 10, 16)
+		if hostErr != nil || guestErr != nil || h == 0 || g == 0 {
 			return nil, fmt.Errorf("--forward=%s is not two ports, HOST:MACHINE", text)
 		}
-		forward = append(forward, f)
+		forward = append(forward, machine.Forward{Host: int(h), Guest: int(g)})
 	}
 	return forward, nil
 }

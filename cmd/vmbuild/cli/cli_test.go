@@ -1,0 +1,386 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vmbuild/image"
+	"vmbuild/image/machine"
+)
+
+// result is what a user sees of a run.
+type result struct {
+	Status   int
+	Out, Err string
+}
+
+// run runs a command line, without the name of the program, in an environment that says nothing to vmbuild.
+func run(t *testing.T, args ...string) result {
+	t.Helper()
+	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	var stderr bytes.Buffer
+	status := Main(t.Context(), append([]string{"vmbuild"}, args...), Streams{Out: out, Err: &stderr})
+	text, err := os.ReadFile(out.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result{status, string(text), stderr.String()}
+}
+
+// refusal is the result of a wrong command line.
+func refusal(message string) result {
+	return result{statusUsage, "", "vmbuild: " + message + "\nvmbuild: vmbuild --help lists all options\n"}
+}
+
+var space = regexp.MustCompile(`\s+`)
+
+// optionNames returns the options of a command's struct with their help, as kong names them: of the field EspSize,
+// esp-size.
+func optionNames(command reflect.Type) map[string]string {
+	options := map[string]string{}
+	for i := range command.NumField() {
+		f := command.Field(i)
+		if f.Anonymous {
+			for name, text := range optionNames(f.Type) {
+				options[name] = text
+			}
+			continue
+		}
+		if _, positional := f.Tag.Lookup("arg"); positional {
+			continue
+		}
+		name := strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(f.Name, "$1-$2"))
+		if _, negatable := f.Tag.Lookup("negatable"); negatable {
+			name = "[no-]" + name
+		}
+		options["--"+name] = f.Tag.Get("help")
+	}
+	return options
+}
+
+// TestHelp has every option of a command in its help, and those of build in that of the program.
+func TestHelp(t *testing.T) {
+	build, machine := reflect.TypeFor[buildCmd](), reflect.TypeFor[runCmd]()
+	for _, c := range []struct {
+		args    []string
+		command reflect.Type
+		also    []string
+	}{
+		{[]string{"--help"}, build, []string{"build Build a disk image", "run Start a disk image in QEMU", "--version Print the version"}},
+		{[]string{"-h"}, build, nil},
+		{[]string{"build", "--help"}, build, nil},
+		{[]string{"run", "--help"}, machine, []string{"Usage: vmbuild run <image> [flags]", "<image> Disk image, raw or qcow2."}},
+	} {
+		r := run(t, c.args...)
+		if r.Status != 0 || r.Err != "" {
+			t.Errorf("%v: status %d, standard error %q", c.args, r.Status, r.Err)
+		}
+		got := space.ReplaceAllString(r.Out, " ")
+		for _, words := range c.also {
+			if !strings.Contains(got, words) {
+				t.Errorf("%v: %q is missing in\n%s", c.args, words, r.Out)
+			}
+		}
+		for option, text := range optionNames(c.command) {
+			text, _, _ = strings.Cut(strings.TrimSuffix(text, "."), "${") // what depends on tables is left out
+			line := regexp.MustCompile(regexp.QuoteMeta(option) + `(=\S+)? ` + regexp.QuoteMeta(text))
+			if text == "" || !line.MatchString(got) {
+				t.Errorf("%v: there is no %s with help %q", c.args, option, text)
+			}
+		}
+		if strings.Contains(got, "${") {
+			t.Errorf("%v: a variable has no value in\n%s", c.args, r.Out)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if diff := cmp.Diff(result{Out: version() + "\n"}, run(t, "--version")); diff != "" {
+		t.Error(diff)
+	}
+	if !regexp.MustCompile(`^vmbuild .*go1\.\d+`).MatchString(version()) {
+		t.Errorf("version %q", version())
+	}
+}
+
+func TestWrongCommandLines(t *testing.T) {
+	const ports = " is not two ports, HOST:MACHINE"
+	for line, want := range map[string]string{
+		"--frobnicate":                        "unknown flag --frobnicate",
+		"--image":                             "--image requires an argument",
+		"--image=a --size":                    "--size requires an argument",
+		"--package":                           "--package requires an argument",
+		"--image --grub":                      "--image requires an argument",
+		"--size -v":                           "--size requires an argument",
+		"run --forward":                       "--forward requires an argument",
+		"run --timeout":                       "--timeout requires an argument",
+		"--image=a b":                         "unexpected argument b",
+		"--part-type=bsd":                     `--part-type must be one of "msdos","gpt" but got "bsd"`,
+		"--swap=many":                         `--swap: size "many" is not a number with an optional unit (K, M, G, T: powers of 1024; KB, MB, GB, TB: powers of 1000)`,
+		"--image=a --dry-run=yaml":            `--dry-run: "yaml" is not a form of the plan (text, json)`,
+		"--image=a --dry-run json":            "unexpected argument json",
+		"--image=a --log=/nonexistent/x/log":  "--log: open /nonexistent/x/log: no such file or directory",
+		"--image=a --use-uefi --dry-run=json": "--use-uefi: UEFI images are started by Grub: add --grub",
+		"--image=a --hostname=- --swap=1M --dry-run": "--swap=1M: a swap partition has at least 256M\n" +
+			"vmbuild: --hostname=- is not a host name (letters, digits and hyphens)",
+		"run":                            `expected "<image>"`,
+		"run --expect=( x.img":           "--expect: error parsing regexp: missing closing ): `(`",
+		"run --firmware=coreboot x.img":  `--firmware must be one of "auto","bios","uefi","secure-boot" but got "coreboot"`,
+		"run --forward=x x.img":          "--forward=x" + ports,
+		"run --forward=2222 x.img":       "--forward=2222" + ports,
+		"run --forward=2222: x.img":      "--forward=2222:" + ports,
+		"run --forward=2222:22:22 x.img": "--forward=2222:22:22" + ports,
+		"run --forward=2222:22x x.img":   "--forward=2222:22x" + ports,
+		"run --forward=65536:22 x.img":   "--forward=65536:22" + ports,
+		"run --forward=0:22 x.img":       "--forward=0:22" + ports,
+		"run --forward=-1:22 x.img":      "--forward=-1:22" + ports,
+	} {
+		t.Run(line, func(t *testing.T) {
+			got := run(t, strings.Fields(line)...)
+			got.Err = strings.Replace(got.Err, "vmbuild: note: no boot loader was named: installing grub (--grub)\n", "", 1)
+			if diff := cmp.Diff(refusal(want), got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestParseForward(t *testing.T) {
+	got, err := parseForward([]string{"2222:22", "65535:1"})
+	if diff := cmp.Diff([]machine.Forward{{Host: 2222, Guest: 22}, {Host: 65535, Guest: 1}}, got); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+// given are the options of a command line that has only --image=test.img --grub.
+func given(change func(*image.Options)) image.Options {
+	o := image.Options{Image: "test.img", Size: 1 << 30, Distribution: "stable", Arch: "amd64", PartType: "msdos",
+		RootType: "ext4", BootType: "ext2", Hostname: "debian", Grub: true}
+	change(&o)
+	return o
+}
+
+// options is one option of the command line and what it means. Whatever an option changes, it changes the seed too, so
+// that equal plans come from equal options.
+var options = []struct {
+	args   string
+	change func(*image.Options)
+}{
+	{"", func(*image.Options) {}},
+	{"build", func(*image.Options) {}},
+	{"--size=4GB", func(o *image.Options) { o.Size = 4e9 }},
+	{"--distribution=bookworm", func(o *image.Options) { o.Distribution = "bookworm" }},
+	{"--arch=i386", func(o *image.Options) { o.Arch = "i386" }},
+	{"--part-type=gpt --bootflag=legacy_boot", func(o *image.Options) { o.PartType, o.BootFlag = "gpt", "legacy_boot" }},
+	{"--roottype=ext3", func(o *image.Options) { o.RootType = "ext3" }},
+	{"--bootsize=200M --boottype=ext4 --bootoffset=8M", func(o *image.Options) {
+		o.BootSize, o.BootType, o.BootOffset = 200<<20, "ext4", 8<<20
+	}},
+	{"--swap=256M", func(o *image.Options) { o.Swap = 256 << 20 }},
+	{"--use-uefi --esp-size=64M", func(o *image.Options) { o.UseUEFI, o.ESPSize = true, 64<<20 }},
+	{"--use-uefi --no-use-uefi", func(*image.Options) {}},
+	{"--no-serial-console", func(o *image.Options) { o.NoSerialConsole = true }},
+	{"--mirror=http://m.example/debian --security-mirror=none", func(o *image.Options) {
+		o.Mirror, o.Security = "http://m.example/debian", "none"
+	}},
+	{"--no-updates", func(o *image.Options) { o.NoUpdates = true }},
+	{"--package=less --package=a,b", func(o *image.Options) { o.Packages = []string{"less", "a,b"} }},
+	{"--kernel-package=linux-image-cloud-amd64", func(o *image.Options) { o.KernelPackage = "linux-image-cloud-amd64" }},
+	{"--no-kernel", func(o *image.Options) { o.NoKernel = true }},
+	{"--keyring=/keys/mine.gpg", func(o *image.Options) { o.Keyring = "/keys/mine.gpg" }},
+	{"--no-check-valid-until", func(o *image.Options) { o.NoCheckValidUntil = true }},
+	{"--hostname=cherry", func(o *image.Options) { o.Hostname = "cherry" }},
+	{"--root-password=secret", func(o *image.Options) { o.RootPassword = "secret" }},
+	{"--lock-root-password", func(o *image.Options) { o.LockRootPassword = true }},
+	{"--user=ann/pa,ss/word --user=bob --sudo", func(o *image.Options) {
+		o.Users, o.Sudo = []string{"ann/pa,ss/word", "bob"}, true
+	}},
+	{"--customize=./a --customize=/b,c", func(o *image.Options) { o.Customize = []string{"./a", "/b,c"} }},
+	{"--seed=x", func(o *image.Options) { o.Seed = "x" }},
+}
+
+func TestDryRun(t *testing.T) {
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+	for _, c := range options {
+		t.Run(c.args, func(t *testing.T) {
+			plan, err := image.NewPlan(given(c.change))
+			if err != nil {
+				t.Fatal(err)
+			}
+			args := append(strings.Fields(c.args), "--image=test.img", "--grub")
+			if !strings.Contains(c.args, "--arch") {
+				args = append(args, "--arch=amd64")
+			}
+			for _, form := range []string{"--dry-run", "--dry-run=text"} {
+				if diff := cmp.Diff(result{Out: plan.Text()}, run(t, append(args, form)...)); diff != "" {
+					t.Errorf("%s:\n%s", form, diff)
+				}
+			}
+			got := run(t, append(args, "--dry-run=json")...)
+			var printed image.Plan
+			if err := json.Unmarshal([]byte(got.Out), &printed); err != nil || got.Status != 0 || got.Err != "" {
+				t.Fatalf("%v: %+v", err, got)
+			}
+			if diff := cmp.Diff(plan.Redacted(), &printed); diff != "" {
+				t.Errorf("json:\n%s", diff)
+			}
+			for _, secret := range []string{"secret", "pa,ss", "$y$"} {
+				if strings.Contains(got.Out, secret) {
+					t.Errorf("the plan shows %q", secret)
+				}
+			}
+		})
+	}
+}
+
+// TestEveryOption is a field of image.Options that some row of the table changes.
+func TestEveryOption(t *testing.T) {
+	untouched := reflect.ValueOf(given(func(*image.Options) {}))
+	for i := range untouched.NumField() {
+		name := untouched.Type().Field(i).Name
+		changed := name == "Image" || name == "Grub" || name == "Epoch" // in all rows; SOURCE_DATE_EPOCH
+		for _, c := range options {
+			value := reflect.ValueOf(given(c.change)).Field(i)
+			changed = changed || !reflect.DeepEqual(value.Interface(), untouched.Field(i).Interface())
+		}
+		if !changed {
+			t.Errorf("no option changes %s", name)
+		}
+	}
+}
+
+func TestNotes(t *testing.T) {
+	got := run(t, "--image=test.img", "--arch=amd64", "--dry-run")
+	if want := "vmbuild: note: no boot loader was named: installing grub (--grub)\n"; got.Err != want || got.Status != 0 {
+		t.Errorf("%+v, want %q", got, want)
+	}
+}
+
+func TestSourceDateEpoch(t *testing.T) {
+	for text, want := range map[string]time.Time{"": {}, "0": time.Unix(0, 0).UTC(), "1700000000": time.Unix(1700000000, 0).UTC()} {
+		t.Setenv("SOURCE_DATE_EPOCH", text)
+		got := run(t, "--image=test.img", "--grub", "--arch=amd64", "--dry-run=json")
+		var plan image.Plan
+		if err := json.Unmarshal([]byte(got.Out), &plan); err != nil || plan.Epoch != want || plan.Rootfs.Epoch != want {
+			t.Errorf("%q: %v, epochs %s and %s, want %s", text, err, plan.Epoch, plan.Rootfs.Epoch, want)
+		}
+	}
+	for _, text := range []string{"yesterday", "-1", "1.5", " 1", "99999999999999999999"} {
+		t.Setenv("SOURCE_DATE_EPOCH", text)
+		want := refusal(fmt.Sprintf("SOURCE_DATE_EPOCH=%q is not a number of seconds since 1970", text))
+		if diff := cmp.Diff(want, run(t, "--image=test.img", "--grub", "--dry-run")); diff != "" {
+			t.Errorf("%q:\n%s", text, diff)
+		}
+	}
+}
+
+// TestMissing are things that this host lacks: all are told, and nobody is asked for a package before.
+func TestMissing(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s was asked for", r.URL)
+	}))
+	defer server.Close()
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	image, cache := filepath.Join(dir, "test.img"), filepath.Join(dir, "cache")
+	got := run(t, "--image="+image, "--grub", "--mirror="+server.URL, "--security-mirror=none", "--cache-dir="+cache,
+		"--customize="+dir+"/none", "--customize="+plain, "--keyring="+dir+"/none.gpg")
+	if got.Status != statusHost || got.Out != "" {
+		t.Errorf("%+v", got)
+	}
+	for _, line := range []string{
+		"vmbuild: find customize hook: stat " + dir + "/none: no such file or directory\n",
+		"vmbuild: find customize hook: " + plain + " is not executable (chmod +x " + plain + ")\n",
+		"vmbuild: --keyring: open " + dir + "/none.gpg: no such file or directory\n",
+	} {
+		if !strings.Contains(got.Err, line) {
+			t.Errorf("%q does not say %q", got.Err, line)
+		}
+	}
+	for _, path := range []string{image, cache} {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			t.Errorf("%s was made: %v", path, err)
+		}
+	}
+	got = run(t, "--image="+dir+"/no/test.img", "--grub", "--cache-dir="+cache)
+	want := "vmbuild: --image=" + dir + "/no/test.img: " + dir + "/no is not a directory: make it first\n"
+	if got.Status != statusHost || !strings.Contains(got.Err, want) {
+		t.Errorf("%+v, want %q", got, want)
+	}
+}
+
+func TestRunWithoutImage(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "none.img")
+	want := result{statusFailed, "", "vmbuild: look at image \"" + name + "\": open " + name + ": no such file or directory\n"}
+	if diff := cmp.Diff(want, run(t, "run", "--expect=login:", name)); diff != "" {
+		t.Error(diff)
+	}
+	want.Err = "vmbuild: " + machine.Keys + "\n" + want.Err
+	if diff := cmp.Diff(want, run(t, "run", name)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDirectories(t *testing.T) {
+	for _, name := range []string{"TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "HOME"} {
+		t.Setenv(name, "")
+	}
+	for _, c := range []struct{ name, value, cache, temp string }{
+		{"", "", "/tmp/vmbuild-cache", "/tmp"},
+		{"TMP", "/t3", "/t3/vmbuild-cache", "/t3"},
+		{"TEMP", "/t2", "/t2/vmbuild-cache", "/t2"},
+		{"TMPDIR", "/t1", "/t1/vmbuild-cache", "/t1"},
+		{"HOME", "/home/ann", "/home/ann/.cache/vmbuild", "/t1"},
+		{"XDG_CACHE_HOME", "/c", "/c/vmbuild", "/t1"},
+	} {
+		if c.name != "" {
+			t.Setenv(c.name, c.value)
+		}
+		var e environment
+		if e.cacheDir() != c.cache || e.tempDir() != c.temp {
+			t.Errorf("with %s=%s: %s and %s, want %s and %s", c.name, c.value, e.cacheDir(), e.tempDir(), c.cache, c.temp)
+		}
+	}
+	if got := (environment{CacheDir: "/own"}).cacheDir(); got != "/own" {
+		t.Errorf("--cache-dir=/own is %s", got)
+	}
+}
+
+func TestOpenLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for range 2 {
+		f, err := openLog(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(f, "a line")
+		f.Close()
+	}
+	text, err := os.ReadFile(path)
+	info, statErr := os.Stat(path)
+	if err != nil || statErr != nil || string(text) != "a line\na line\n" || info.Mode() != 0o600 {
+		t.Errorf("%q, mode %v, %v", text, info.Mode(), err)
+	}
+	if f, err := openLog(""); f != nil || err != nil {
+		t.Errorf("without a name: %v, %v", f, err)
+	}
+}
