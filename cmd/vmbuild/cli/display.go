@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -23,7 +24,7 @@ type display struct {
 	mu      sync.Mutex
 	stage   string
 	started time.Time
-	bar     *mpb.Bar
+	bar     *liveBar
 	last    rootfs.Event
 }
 
@@ -58,8 +59,7 @@ func (d *display) show(e rootfs.Event) {
 	}
 	d.last = e
 	if d.bar != nil {
-		d.bar.SetTotal(e.Total, false)
-		d.bar.SetCurrent(e.Done)
+		d.bar.show(e)
 	}
 }
 
@@ -71,15 +71,27 @@ func (d *display) print(text string) {
 	fmt.Fprint(d.out, text)
 }
 
-func (d *display) newBar(e rootfs.Event) *mpb.Bar {
-	counters := decor.CountersNoUnit("%d / %d", decor.WC{W: 20})
-	if e.Unit == rootfs.Bytes {
-		counters = decor.CountersKibiByte("% .0f / % .0f", decor.WC{W: 20})
-	}
-	return d.bars.New(e.Total, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
+// liveBar is the line of the stage at work. What a stage counts is known only some time after it has begun.
+type liveBar struct {
+	*mpb.Bar
+	last atomic.Pointer[rootfs.Event]
+}
+
+func (d *display) newBar(e rootfs.Event) *liveBar {
+	var b liveBar
+	b.last.Store(&e)
+	counter := func(decor.Statistics) string { return progress(*b.last.Load()) }
+	b.Bar = d.bars.New(e.Total, mpb.BarStyle().Lbound("[").Filler("=").Tip(">").Padding(" ").Rbound("]"),
 		mpb.PrependDecorators(decor.Name(e.Stage, decor.WC{W: 12, C: decor.DindentRight})),
-		mpb.AppendDecorators(decor.OnCondition(counters, e.Total > 0), decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 7})),
+		mpb.AppendDecorators(decor.Any(counter, decor.WC{W: 20}), decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 7})),
 	)
+	return &b
+}
+
+func (b *liveBar) show(e rootfs.Event) {
+	b.last.Store(&e)
+	b.SetTotal(e.Total, false)
+	b.SetCurrent(e.Done)
 }
 
 // finish ends the stage that is shown.
@@ -103,6 +115,18 @@ func amount(e rootfs.Event) string {
 		return fmt.Sprintf("  %.1f MB", float64(e.Done)/1e6)
 	default:
 		return fmt.Sprintf("  %d %s", e.Done, e.Unit)
+	}
+}
+
+// progress is how far a stage is, of how much.
+func progress(e rootfs.Event) string {
+	switch {
+	case e.Total == 0:
+		return ""
+	case e.Unit == rootfs.Bytes:
+		return fmt.Sprintf("%.1f / %.1f MB", float64(e.Done)/1e6, float64(e.Total)/1e6)
+	default:
+		return fmt.Sprintf("%d / %d %s", e.Done, e.Total, e.Unit)
 	}
 }
 
