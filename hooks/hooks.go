@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -95,6 +97,9 @@ func run(ctx context.Context, path string, t Target) error {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = outputTime
 	err := cmd.Run()
+	if cmd.Process != nil { // what it started must not change the tree while that is being written
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	}
 	switch {
 	case err == nil || errors.Is(err, exec.ErrWaitDelay):
 		return nil
@@ -106,9 +111,19 @@ func run(ctx context.Context, path string, t Target) error {
 	return err
 }
 
-// environment is the caller's, and what a hook may want to know of the build.
+// private are variables of the caller that mean nothing in a tree, or would make an image depend on who built it.
+var private = []string{"PATH", "HOME", "TMPDIR", "TEMP", "TMP", "TZ", "LD_", "LC_", "LANG", "SOURCE_DATE_EPOCH"}
+
+func isPrivate(variable string) bool {
+	return slices.ContainsFunc(private, func(p string) bool { return strings.HasPrefix(variable, p) })
+}
+
+// environment is the caller's as far as it may be, and what a hook may want to know of the build. PATH has the places
+// where an ordinary user's has not: chroot(8) is in one of them.
 func environment(t Target) []string {
-	return append(os.Environ(),
+	return append(slices.DeleteFunc(os.Environ(), isPrivate),
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"),
+		"HOME=/root",
 		"ROOTDIR="+t.Root,
 		"VMBUILD_ARCH="+t.Arch,
 		"VMBUILD_SUITE="+t.Suite,

@@ -21,16 +21,17 @@ func script(t *testing.T, text string) Hook {
 }
 
 func TestRun(t *testing.T) {
+	t.Setenv("TMPDIR", "/a/directory/of/the/host")
 	var log bytes.Buffer
 	target := Target{Root: "/the/tree", Image: "x.img", Arch: "amd64", Suite: "trixie", Mirror: "http://m.example/debian",
 		Epoch: time.Unix(1700000000, 0), Log: &log}
 	first := script(t, `echo first "$1" "$2" $ROOTDIR $VMBUILD_ARCH $VMBUILD_SUITE $VMBUILD_MIRROR $VMBUILD_IMAGE`)
-	second := script(t, `echo second $SOURCE_DATE_EPOCH $DEBIAN_FRONTEND >&2`)
+	second := script(t, `echo second $SOURCE_DATE_EPOCH $DEBIAN_FRONTEND $HOME $TMPDIR >&2`)
 	other := Hook{Stage: "other", Path: "/missing"}
 	if err := Run(t.Context(), []Hook{first, other, second}, Customize, target); err != nil {
 		t.Fatal(err)
 	}
-	want := "first /the/tree x.img /the/tree amd64 trixie http://m.example/debian x.img\nsecond 1700000000 noninteractive\n"
+	want := "first /the/tree x.img /the/tree amd64 trixie http://m.example/debian x.img\nsecond 1700000000 noninteractive /root\n"
 	if log.String() != want {
 		t.Errorf("hooks printed %q, want %q", &log, want)
 	}

@@ -67,7 +67,7 @@ func Build(ctx context.Context, p *Plan, h Host) (*Result, error) {
 	}
 	defer disk.Close()
 	if err := startInside(ctx, p, h, disk); err != nil {
-		return nil, errors.Join(err, sweep(ctx, h))
+		return nil, errors.Join(err, cleanedUp(sweep(ctx, h)))
 	}
 	if err := disk.Sync(); err != nil {
 		return nil, err
@@ -79,6 +79,19 @@ func Build(ctx context.Context, p *Plan, h Host) (*Result, error) {
 		return nil, err
 	}
 	return &Result{Outputs: []Output{{Path: p.Image, Size: p.Layout.Size}}}, nil
+}
+
+// LeftoverError says that something of a failed build could not be removed.
+type LeftoverError struct{ Err error }
+
+func (e *LeftoverError) Error() string { return "clean up: " + e.Err.Error() }
+func (e *LeftoverError) Unwrap() error { return e.Err }
+
+func cleanedUp(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &LeftoverError{err}
 }
 
 // startInside runs the inner half to its end.
@@ -129,8 +142,5 @@ func sweep(ctx context.Context, h Host) error {
 		return err
 	}
 	payload.Log = false
-	if err := namespace.Run(ctx, namespace.Job{Name: sweepJob, Payload: payload}); err != nil {
-		return fmt.Errorf("clean up: %w", err)
-	}
-	return nil
+	return namespace.Run(ctx, namespace.Job{Name: sweepJob, Payload: payload})
 }

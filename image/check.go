@@ -81,6 +81,8 @@ func checkOutput(path string) error {
 	dir := filepath.Dir(path)
 	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
 		return fmt.Errorf("--image=%s is a directory: name a file in it", path)
+	} else if err == nil && !fi.Mode().IsRegular() {
+		return fmt.Errorf("--image=%s is not a regular file: name another one, and copy the image", path)
 	}
 	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
 		return fmt.Errorf("--image=%s: %s is not a directory: make it first", path, dir)

@@ -29,7 +29,7 @@ func Handlers() map[string]namespace.Handler {
 }
 
 // workPrefix marks temporary directories of builds.
-const workPrefix = "vmbuild-"
+const workPrefix = ".vmbuild-work-"
 
 func sweepInside(_ context.Context, call namespace.Call) error {
 	var j job
@@ -127,7 +127,8 @@ func (b *build) baseAndTools(ctx context.Context, lock *rootfs.Lock) (base *root
 		tools, err = b.roots.Quietly().Tools(ctx, b.plan.Rootfs, b.toolPackages())
 		return err
 	})
-	return base, tools, group.Wait()
+	err = group.Wait()
+	return base, tools, err
 }
 
 // toolPackages are the Debian packages whose programs write the plan's filesystems.
@@ -170,10 +171,16 @@ func (b *build) customize(ctx context.Context, lock *rootfs.Lock, base *rootfs.B
 	if err := b.configureLoader(ctx, target, stack.Dir); err != nil {
 		return nil, err
 	}
-	if err := b.roots.Finish(stack, base, target); err != nil {
+	if err := b.roots.RenewKeys(ctx, stack, target); err != nil {
+		return nil, err
+	}
+	if err := target.Close(); err != nil {
 		return nil, err
 	}
 	if err := system.Settle(dir, config); err != nil {
+		return nil, err
+	}
+	if err := b.roots.Finish(stack, base); err != nil {
 		return nil, err
 	}
 	return &tree.Tree{Dir: stack.Dir, Devices: tree.StandardDevices()}, nil

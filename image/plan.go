@@ -139,7 +139,7 @@ func check(o Options) (target, []string) {
 		refuse("--arch: %v", err)
 	}
 	if o.Image == "" {
-		refuse("no output: give a disk image filename with --image (--tarball and --squash are the other outputs)")
+		refuse("no output: give a disk image filename with --image (this version writes neither --tarball nor --squash)")
 	}
 	if o.Size <= MinimumSize {
 		refuse("--size=%s is too small for a bootstrap: a Debian system needs more than %s", o.Size, MinimumSize)
@@ -329,12 +329,14 @@ func systemConfig(o Options, t target, seed [32]byte) (system.Config, error) {
 }
 
 // seed is the origin of every identifier: --seed, or a hash over the options, so that equal builds are equal images and
-// different ones never share a UUID. Passwords are left out: an identifier must not help anybody to guess one.
+// different ones never share a UUID. Passwords are left out: an identifier must not help anybody to guess one; and so is
+// what an archive is believed by. What scripts do and which versions the archive has is not known when a plan is made.
 func (o Options) seed() ([32]byte, error) {
 	if o.Seed != "" {
 		return sha256.Sum256([]byte("seed " + o.Seed)), nil
 	}
-	o.Image = filepath.Base(o.Image)
+	o.Image, o.Keyring = filepath.Base(o.Image), ""
+	o.NoCheckValidUntil = false
 	o.RootPassword = ""
 	o.Users = slices.Clone(o.Users)
 	for i, u := range o.Users {

@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"fmt"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 
@@ -17,7 +18,7 @@ func (p *Plan) Text() string {
 	fmt.Fprintf(w, "System:\tDebian %s, %s, host name %s\n", p.Rootfs.Suite, p.Rootfs.Arch, p.System.Hostname)
 	fmt.Fprintf(w, "Boot loader:\t%s\n", p.Bootloader)
 	fmt.Fprintf(w, "Selected packages:\t%s\n", strings.Join(p.Rootfs.Include, " "))
-	fmt.Fprintf(w, "Mirror:\t%s\n", orElse(p.Rootfs.Mirror, "this host's own apt source for Debian, else "+mirror.Default))
+	fmt.Fprintf(w, "Mirror:\t%s\n", orElse(withoutPassword(p.Rootfs.Mirror), "this host's own apt source for Debian, else "+mirror.Default))
 	for _, h := range p.Hooks {
 		fmt.Fprintf(w, "Hook:\t%s %s\n", h.Stage, h.Path)
 	}
@@ -52,10 +53,19 @@ func (p *Plan) Redacted() *Plan {
 		return "(hidden)"
 	}
 	r.System.Root.Hash = hide(r.System.Root.Hash)
+	r.Rootfs.Mirror, r.Rootfs.Security = withoutPassword(r.Rootfs.Mirror), withoutPassword(r.Rootfs.Security)
 	r.System.Users = nil
 	for _, u := range p.System.Users {
 		u.Password.Hash = hide(u.Password.Hash)
 		r.System.Users = append(r.System.Users, u)
 	}
 	return &r
+}
+
+// withoutPassword hides the password in a URL.
+func withoutPassword(uri string) string {
+	if u, err := url.Parse(uri); err == nil {
+		return u.Redacted()
+	}
+	return uri
 }

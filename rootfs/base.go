@@ -85,6 +85,9 @@ func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string) error {
 	if err := cleanUp(root); err != nil {
 		return err
 	}
+	if err := removeMatches(root, "etc/ssh/ssh_host_*"); err != nil { // see RenewKeys
+		return err
+	}
 	if err := clampTimes(root, root, l.clamp()); err != nil {
 		return err
 	}

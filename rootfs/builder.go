@@ -63,7 +63,7 @@ func (b *Builder) Resolve(ctx context.Context, s Spec) (*Lock, error) {
 	universe := resolve.NewUniverse(s.Arch, indexes.archives)
 	essential, err := universe.Resolve(resolve.Request{Essential: true})
 	if err != nil {
-		return nil, fmt.Errorf("resolve essential packages: %w", err)
+		return nil, err
 	}
 	rest, err := universe.Resolve(resolve.Request{
 		Packages:   append(slices.Clone(s.Include), v.packages...),

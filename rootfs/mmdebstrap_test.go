@@ -79,7 +79,7 @@ var differences = []struct {
 	{`/boot/initrd\.img-.*|/var/lib/initramfs-tools(/.*)?`, "the initramfs is made once, for the finished system"},
 	{`/etc/hostname|/etc/resolv\.conf`, "copies of the host's files: an image must not depend on the host"},
 	{`/etc/\.resolv\.conf\.systemd-resolved\.bak`, "systemd-resolved's copy of the above"},
-	{`/etc/ssh/ssh_host_.*`, "random keys, which openssh-server makes when it is configured"},
+	{`/etc/ssh/ssh_host_.*`, "made for each system anew, as many share the layer"},
 	{`/var/cache/man/(.*/)?index\.db`, "a database that holds the times of its making"},
 	{`/var/lib/apt/extended_states`, "the same stanzas in another order"},
 	{`/var/lib/dpkg/triggers/File`, "the same lines in the order in which packages are unpacked, not in apt's"},

@@ -86,20 +86,36 @@ func sourcesList(sources []Source) string {
 // noteApt leaves apt's directories as they are after its first run: locks, places for unfinished downloads that belong to
 // the user that downloads, and what nobody has asked for.
 func noteApt(root string, l *Lock) error {
-	states := filepath.Join(root, "var/lib/apt/extended_states")
-	if err := os.WriteFile(states, []byte(extendedStates(l)), 0o644); err != nil {
+	if err := noteAptInside(root, l); err != nil {
 		return fmt.Errorf("note apt's state: %w", err)
+	}
+	return nil
+}
+
+func noteAptInside(root string, l *Lock) error {
+	state, err := openInside(root, "var/lib/apt")
+	if err != nil || state == nil {
+		return err
+	}
+	defer state.Close()
+	if err := state.WriteFile("extended_states", []byte(extendedStates(l)), 0o644); err != nil {
+		return err
 	}
 	user, err := userID(root, "_apt")
 	if err != nil {
-		return fmt.Errorf("note apt's state: %w", err)
+		return err
 	}
-	for _, dir := range []string{"var/lib/apt/lists", "var/cache/apt/archives"} {
-		partial := filepath.Join(root, dir, "partial")
-		err := errors.Join(os.WriteFile(filepath.Join(root, dir, "lock"), nil, 0o640), os.Chmod(partial, 0o700),
-			os.Chown(partial, user, 0))
+	for _, name := range []string{"var/lib/apt/lists", "var/cache/apt/archives"} {
+		dir, err := openInside(root, name)
 		if err != nil {
-			return fmt.Errorf("note apt's state: %w", err)
+			return err
+		}
+		if dir == nil {
+			continue
+		}
+		err = errors.Join(dir.WriteFile("lock", nil, 0o640), dir.Chmod("partial", 0o700), dir.Lchown("partial", user, 0), dir.Close())
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -107,7 +123,12 @@ func noteApt(root string, l *Lock) error {
 
 // userID returns a user of the tree, root if it has none of that name (passwd(5)).
 func userID(root, name string) (int, error) {
-	data, err := os.ReadFile(filepath.Join(root, "etc/passwd"))
+	etc, err := openInside(root, "etc")
+	if err != nil || etc == nil {
+		return 0, err
+	}
+	defer etc.Close()
+	data, err := etc.ReadFile("passwd")
 	if err != nil {
 		return 0, err
 	}
@@ -225,17 +246,21 @@ func openInside(root, dir string) (*os.Root, error) {
 	return os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
-// clampTimes gives every file of the tree root that is younger than limit that time. It looks only at what is below
-// changed too: root itself, or the upper directory of the overlay that root is. It follows no link.
+// clampTimes gives every file of the tree root that is younger than limit that time, and every file the time of its last
+// change as that of its last access: filesystems keep that too, and who read what when is chance. It looks only at what
+// is below changed too: root itself, or the upper directory of the overlay that root is. It follows no link.
 func clampTimes(root, changed string, limit time.Time) error {
-	at := unix.NsecToTimespec(limit.UnixNano())
 	err := filepath.WalkDir(changed, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		info, err := e.Info()
-		if err != nil || !info.ModTime().After(limit) || isWhiteout(info) {
+		if err != nil || isWhiteout(info) {
 			return err
+		}
+		at := unix.NsecToTimespec(info.ModTime().UnixNano())
+		if info.ModTime().After(limit) {
+			at = unix.NsecToTimespec(limit.UnixNano())
 		}
 		name, err := filepath.Rel(changed, path)
 		if err != nil {

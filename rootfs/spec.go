@@ -60,7 +60,7 @@ type Package struct {
 }
 
 // layerFormat changes whenever the same Lock would give another tree, so that no older layer is taken for it.
-const layerFormat = "2"
+const layerFormat = "3"
 
 // key names the layer that the Lock gives under an id mapping, on which the owner of each file on disk depends: a hash
 // of everything that goes into it and of nothing else. The date of the archive is none of it: it changes every day, and

@@ -3,7 +3,10 @@ package rootfs
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"time"
 
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
@@ -17,12 +20,21 @@ func (b *Builder) Enter(ctx context.Context, s *Stack, base *Base) (*chroot.Root
 	})
 }
 
-// Finish leaves the entered tree and takes out of it what belongs to its making: logs, caches, the machine's identity,
-// times after the epoch.
-func (b *Builder) Finish(s *Stack, base *Base, target *chroot.Root) error {
-	if err := target.Close(); err != nil {
-		return err
+// RenewKeys gives a system with an SSH server keys of its own: those that the package made when it was configured went
+// with the layer, which many systems share.
+func (b *Builder) RenewKeys(ctx context.Context, s *Stack, target chroot.Runner) error {
+	if _, err := os.Lstat(filepath.Join(s.Dir, "usr/sbin/sshd")); err != nil {
+		return nil
 	}
+	if err := target.Run(ctx, chroot.Command{Args: []string{"ssh-keygen", "-A"}}); err != nil {
+		return fmt.Errorf("make SSH host keys: %w", err)
+	}
+	return nil
+}
+
+// Finish takes out of the tree, which nobody is in any more, what belongs to its making: logs, caches, the machine's
+// identity, times after the epoch.
+func (b *Builder) Finish(s *Stack, base *Base) error {
 	if err := cleanUp(s.Dir); err != nil {
 		return err
 	}
@@ -37,7 +49,7 @@ func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (*chroot
 	if err != nil {
 		return nil, fmt.Errorf("get tools: %w", err)
 	}
-	s.Arch, s.Suite, s.Components, s.Include = host.Name, suite.Default, nil, packages
+	s.Arch, s.Suite, s.Components, s.Include, s.Epoch = host.Name, suite.Default, nil, packages, time.Time{}
 	lock, err := b.resolveTools(ctx, s)
 	if err != nil {
 		return nil, err

@@ -126,9 +126,9 @@ func waitForEnd(t *testing.T, dir string) {
 func withoutTemporary(leftovers string) string {
 	var kept []string
 	for line := range strings.Lines(leftovers) {
-		if strings.HasPrefix(line, "file: ") && (strings.Contains(line, "/vmbuild-") || strings.Contains(line, "/tmp/")) {
+		if strings.HasPrefix(line, "file: ") {
 			name := filepath.Base(strings.TrimSpace(line))
-			if strings.HasPrefix(name, "vmbuild-") || strings.HasPrefix(name, "layer") || strings.HasPrefix(name, "document") {
+			if strings.HasPrefix(name, ".vmbuild-work-") || strings.HasPrefix(name, "layer") || strings.HasPrefix(name, "document") {
 				continue
 			}
 		}

@@ -23,10 +23,13 @@ type File struct {
 
 // Create makes the file that will be at path. An existing file there is untouched until Commit.
 func Create(path string) (*File, error) {
-	dir := filepath.Dir(path)
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		return nil, fmt.Errorf("create output %s: it is a directory", path)
+	if fi, err := os.Stat(path); err == nil && !fi.Mode().IsRegular() {
+		return nil, fmt.Errorf("create output %s: it is there and is not a regular file", path)
 	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // a link stays one
+	}
+	dir := filepath.Dir(path)
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o666)
 	if err == nil {
 		return &File{File: os.NewFile(uintptr(fd), path), path: path}, nil

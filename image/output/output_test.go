@@ -104,8 +104,11 @@ func TestNamedFile(t *testing.T) {
 
 func TestCreateRefuses(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Create(dir); err == nil || err.Error() != "create output "+dir+": it is a directory" {
+	if _, err := Create(dir); err == nil || err.Error() != "create output "+dir+": it is there and is not a regular file" {
 		t.Errorf("a directory: %v", err)
+	}
+	if _, err := Create("/dev/null"); err == nil || err.Error() != "create output /dev/null: it is there and is not a regular file" {
+		t.Errorf("a device: %v", err)
 	}
 	missing := filepath.Join(dir, "no", "x.img")
 	want := "create output " + missing + ": open " + filepath.Join(dir, "no") + ": no such file or directory"

@@ -27,6 +27,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -51,10 +52,26 @@ func Open(dir string) (*Cache, error) {
 			return nil, fmt.Errorf("open cache: %w", err)
 		}
 	}
+	if err := private(dir); err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "CACHEDIR.TAG"), []byte(tag), 0o644); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
 	return &Cache{dir: dir}, nil
+}
+
+// private closes the cache to other users. Whoever could write to it would decide what is in an image; and in the layers
+// of an ordinary user are set-uid programs that are the user's on disk.
+func private(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s belongs to another user", dir)
+	}
+	return os.Chmod(dir, 0o700)
 }
 
 // Close lets others remove the layers that were used through c.

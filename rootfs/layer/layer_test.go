@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -385,7 +386,7 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	outside := filepath.Join(parent, "outside")
-	for _, dir := range []string{outside, filepath.Join(parent, "vmbuild-left", "sub", "closed")} {
+	for _, dir := range []string{outside, filepath.Join(parent, "vmbuild-4711", "sub", "closed")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -393,18 +394,25 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, link := range []string{filepath.Join(parent, "vmbuild-left", "sub", "link"), filepath.Join(parent, "vmbuild-link")} {
+	for _, link := range []string{filepath.Join(parent, "vmbuild-4711", "sub", "link"), filepath.Join(parent, "vmbuild-link")} {
 		if err := os.Symlink(outside, link); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, dir := range []string{"vmbuild-left/sub/closed", "vmbuild-left/sub", "vmbuild-left"} { // as packages may
+	for _, dir := range []string{"vmbuild-4711/sub/closed", "vmbuild-4711/sub"} { // as packages may
 		if err := os.Chmod(filepath.Join(parent, dir), 0o500); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chmod(filepath.Join(parent, "vmbuild-left/sub"), 0); err != nil {
-		t.Fatal(err)
+	for dir, mode := range map[string]os.FileMode{"vmbuild-4711/sub": 0, "vmbuild-4711": 0o700} {
+		if err := os.Chmod(filepath.Join(parent, dir), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, own := range []string{"vmbuild-main", "vmbuild-0815"} { // of the user: another name, another mode
+		if err := os.Mkdir(filepath.Join(parent, own), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := Sweep(parent, "vmbuild-"); err != nil {
 		t.Fatal(err)
@@ -419,7 +427,7 @@ func TestSweep(t *testing.T) {
 		}
 		return names
 	}
-	if diff := cmp.Diff([]string{"outside", filepath.Base(mine.Path), "vmbuild-link"}, names()); diff != "" {
+	if diff := cmp.Diff(slices.Sorted(slices.Values([]string{"outside", "vmbuild-0815", filepath.Base(mine.Path), "vmbuild-link", "vmbuild-main"})), names()); diff != "" {
 		t.Errorf("after Sweep (-want +got):\n%s", diff)
 	}
 	if _, err := os.Stat(filepath.Join(outside, "file")); err != nil {
@@ -428,7 +436,7 @@ func TestSweep(t *testing.T) {
 	if err := mine.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"outside", "vmbuild-link"}, names()); diff != "" {
+	if diff := cmp.Diff([]string{"outside", "vmbuild-0815", "vmbuild-link", "vmbuild-main"}, names()); diff != "" {
 		t.Errorf("after Close (-want +got):\n%s", diff)
 	}
 }

@@ -68,7 +68,7 @@ func Sweep(parent, prefix string) error {
 	}
 	var errs []error
 	for _, e := range entries {
-		if e.IsDir() && strings.HasPrefix(e.Name(), prefix) && isMine(e) {
+		if e.IsDir() && isTempName(e.Name(), prefix) && isMine(e) {
 			errs = append(errs, sweep(filepath.Join(parent, e.Name())))
 		}
 	}
@@ -86,13 +86,24 @@ func sweep(path string) error {
 	return errors.Join(remove(path), lock.Close())
 }
 
+// isTempName says whether TempDir may have made the name: the prefix, of which an empty one
+// stands for all, and a random number. With the mode that isMine
+// demands, a directory of the user's own that only begins alike is safe.
+func isTempName(name, prefix string) bool {
+	if prefix == "" {
+		return true
+	}
+	random, ok := strings.CutPrefix(name, prefix)
+	return ok && random != "" && strings.Trim(random, "0123456789") == ""
+}
+
 func isMine(e fs.DirEntry) bool {
 	info, err := e.Info()
 	if err != nil {
 		return false
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid()
+	return ok && int(stat.Uid) == os.Geteuid() && info.Mode().Perm() == 0o700
 }
 
 // remove removes a directory and all below it, also where a package has made directories that their owner may not

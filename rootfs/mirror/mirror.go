@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -75,7 +76,8 @@ type aptSource struct {
 // offer fills in what is still missing and this entry has.
 func (e aptSource) offer(m *Mirrors) {
 	for _, uri := range e.uris {
-		if !strings.HasPrefix(uri, "http://") && !strings.HasPrefix(uri, "https://") {
+		// An address with a password in it is for this host only: it would be in the image.
+		if u, err := url.Parse(uri); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
 			continue
 		}
 		for _, s := range e.suites {

@@ -31,7 +31,8 @@ func report(w io.Writer, err error) int {
 		return statusDone
 	}
 	status := statusOf(err)
-	if status == statusInterrupted {
+	var left *image.LeftoverError
+	if status == statusInterrupted && !errors.As(err, &left) {
 		fmt.Fprintln(w, "vmbuild: interrupted; nothing was left behind")
 		return status
 	}

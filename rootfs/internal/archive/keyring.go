@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
@@ -19,12 +20,13 @@ import (
 // Keyring is a set of OpenPGP keys. The zero value has none and believes nobody.
 type Keyring struct {
 	keys openpgp.EntityList
+	mu   *sync.Mutex // OpenPGP's entities note in themselves what they have found out about their validity
 }
 
 // ReadKeyring reads OpenPGP certificates one after another, binary (.pgp, .gpg) or armoured (.asc, where several armours
 // may follow each other).
 func ReadKeyring(data []byte) (Keyring, error) {
-	var k Keyring
+	k := Keyring{mu: &sync.Mutex{}}
 	var err error
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN PGP")) {
 		k.keys, err = readArmoured(data)
@@ -115,6 +117,10 @@ func (k Keyring) verify(s signed, now time.Time) error {
 		if m.CreationTime.After(now) {
 			now = m.CreationTime
 		}
+	}
+	if k.mu != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
 	}
 	config := &packet.Config{Time: func() time.Time { return now }}
 	_, _, err := openpgp.VerifyDetachedSignature(k.keys, bytes.NewReader(s.hashed), bytes.NewReader(s.signature), config)

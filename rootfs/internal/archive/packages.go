@@ -3,6 +3,8 @@ package archive
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -88,7 +90,20 @@ func (c *Client) index(ctx context.Context, r *Release, name string) ([]byte, er
 	if err != nil {
 		return nil, plain.refuse(err)
 	}
-	return os.ReadFile(file)
+	return c.readIndex(file, plain)
+}
+
+// readIndex reads an index from the cache. It is hashed once more: a power cut may have spoilt what was right before.
+func (c *Client) readIndex(file string, f File) ([]byte, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
+		err := errors.New("is damaged in the cache; it is removed, so that the next run fetches it again")
+		return nil, errors.Join(f.refuse(err), c.Cache.RemoveObject(f.SHA256))
+	}
+	return data, nil
 }
 
 func (c *Client) plainIndex(ctx context.Context, r *Release, f File) ([]byte, error) {
@@ -96,7 +111,7 @@ func (c *Client) plainIndex(ctx context.Context, r *Release, f File) ([]byte, er
 	if err != nil {
 		return nil, err
 	}
-	return os.ReadFile(file)
+	return c.readIndex(file, f)
 }
 
 // unpackIndex fetches a compressed index and writes to w what is in it. The compressed file is not kept.
