@@ -21,13 +21,13 @@ func script(t *testing.T, text string) Hook {
 }
 
 func TestRun(t *testing.T) {
-	t.Setenv("TMPDIR", "/a/directory/of/the/host")
 	var log bytes.Buffer
 	target := Target{Root: "/the/tree", Image: "x.img", Arch: "amd64", Suite: "trixie", Mirror: "http://m.example/debian",
 		Epoch: time.Unix(1700000000, 0), Log: &log}
 	first := script(t, `echo first "$1" "$2" $ROOTDIR $VMBUILD_ARCH $VMBUILD_SUITE $VMBUILD_MIRROR $VMBUILD_IMAGE`)
 	second := script(t, `echo second $SOURCE_DATE_EPOCH $DEBIAN_FRONTEND $HOME $TMPDIR >&2`)
 	other := Hook{Stage: "other", Path: "/missing"}
+	t.Setenv("TMPDIR", "/a/directory/of/the/host")
 	if err := Run(t.Context(), []Hook{first, other, second}, Customize, target); err != nil {
 		t.Fatal(err)
 	}
