@@ -148,18 +148,18 @@ func quote(s string) string {
 // grub-mkconfig takes the directory of that library from there, too (bullseye's 2.06 to sid's 2.14): so stand-ins that
 // answer from the layout are used without touching the real ones.
 func (g *grub) updateGRUB(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp(path.Join(g.Root, "tmp"), "grub-")
-	if err != nil {
+	const dir = "tmp/update-grub"
+	if err := g.root.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	within := "/tmp/" + path.Base(dir)
+	defer func() { err = errors.Join(err, g.root.RemoveAll(dir)) }()
+	const within = "/" + dir
 	for name, content := range map[string]string{
 		"grub-probe":        probeScript(g.Layout),
 		"grub-mkrelpath":    relpathScript(g.Layout),
 		"grub-mkconfig_lib": strings.ReplaceAll(libraryScript, "@dir@", within),
 	} {
-		if err := os.WriteFile(path.Join(dir, name), []byte(content), 0o755); err != nil {
+		if err := g.root.WriteFile(path.Join(dir, name), []byte(content), 0o755); err != nil {
 			return err
 		}
 	}

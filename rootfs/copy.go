@@ -79,7 +79,7 @@ func setTime(path string, e tree.Entry) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// copyContent makes the file to with the bytes of from, by reference where the filesystem can do that.
+// copyContent makes the file to with the bytes of from.
 func copyContent(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
@@ -91,9 +91,14 @@ func copyContent(from, to string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
+	return copyBytes(in, out)
+}
+
+// copyBytes copies what is in a file to an empty one, by reference where the filesystem can do that.
+func copyBytes(from, to *os.File) error {
+	if unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil {
 		return nil
 	}
-	_, err = io.Copy(out, in)
+	_, err := io.Copy(to, from)
 	return err
 }

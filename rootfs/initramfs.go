@@ -30,6 +30,9 @@ var (
 	}
 )
 
+// kernelHooks is where the hooks of kernel packages are.
+const kernelHooks = "etc/kernel/postinst.d"
+
 // generators make an initramfs. Which of them a system has is told by the hook that runs it when a kernel is installed.
 //
 // dracut would by default look at what it runs on, which is no part of the image, and take in only what that needs.
@@ -37,10 +40,10 @@ var generators = []struct {
 	hook    string
 	command func(version string) []string
 }{
-	{"etc/kernel/postinst.d/initramfs-tools", func(v string) []string {
+	{"initramfs-tools", func(v string) []string {
 		return []string{"update-initramfs", "-c", "-k", v}
 	}},
-	{"etc/kernel/postinst.d/dracut", func(v string) []string {
+	{"dracut", func(v string) []string {
 		return []string{"dracut", "--force", "--no-hostonly", "/boot/initrd.img-" + v, v}
 	}},
 }
@@ -90,28 +93,44 @@ func linkKernels(ctx context.Context, root string, target chroot.Runner, version
 
 // kernels lists the versions that have a kernel in /boot.
 func kernels(root string) ([]string, error) {
-	images, err := filepath.Glob(filepath.Join(globQuote(root), "boot/vmlinu[xz]-*"))
+	names, err := namesInside(root, "boot")
 	if err != nil {
 		return nil, fmt.Errorf("look for kernels: %w", err)
 	}
 	var versions []string
-	for _, image := range images {
-		_, version, _ := strings.Cut(filepath.Base(image), "-")
-		versions = append(versions, version)
+	for _, name := range names {
+		stem, version, _ := strings.Cut(name, "-")
+		if (stem == "vmlinuz" || stem == "vmlinux") && version != "" {
+			versions = append(versions, version)
+		}
 	}
 	slices.Sort(versions)
 	return slices.Compact(versions), nil
 }
 
-// globQuote takes their meaning from the characters of a pattern.
-func globQuote(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+// namesInside lists a directory of the tree; nothing if there is none.
+func namesInside(root, dir string) ([]string, error) {
+	d, err := openInside(root, dir)
+	if err != nil || d == nil {
+		return nil, err
+	}
+	defer d.Close()
+	entries, err := fs.ReadDir(d.FS(), ".")
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
 }
 
 // generate makes the initramfs of one kernel.
 func generate(ctx context.Context, root string, target chroot.Runner, version string) error {
+	hooks, err := namesInside(root, kernelHooks)
+	if err != nil {
+		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
+	}
 	for _, g := range generators {
-		if _, err := os.Stat(filepath.Join(root, g.hook)); err != nil {
+		if !slices.Contains(hooks, g.hook) {
 			continue
 		}
 		if err := target.Run(ctx, chroot.Command{Args: g.command(version)}); err != nil {
@@ -124,41 +143,69 @@ func generate(ctx context.Context, root string, target chroot.Runner, version st
 // copyInitramfs copies what generators write from one tree to another.
 func copyInitramfs(from, to string) error {
 	for _, dir := range initramfsOutputs {
-		entries, err := os.ReadDir(filepath.Join(from, dir))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		if err := copyInitramfsDir(from, to, dir); err != nil {
 			return fmt.Errorf("copy the initramfs: %w", err)
-		}
-		if err := os.MkdirAll(filepath.Join(to, dir), 0o755); err != nil {
-			return fmt.Errorf("copy the initramfs: %w", err)
-		}
-		for _, e := range entries {
-			if !e.Type().IsRegular() || dir == "boot" && !strings.HasPrefix(e.Name(), "initrd.img-") {
-				continue
-			}
-			if err := copyFile(filepath.Join(from, dir, e.Name()), filepath.Join(to, dir, e.Name())); err != nil {
-				return fmt.Errorf("copy the initramfs: %w", err)
-			}
 		}
 	}
 	return nil
 }
 
-// copyFile copies content, mode and time of a regular file.
-func copyFile(from, to string) error {
-	info, err := os.Stat(from)
+func copyInitramfsDir(from, to, dir string) error {
+	in, err := openInside(from, dir)
+	if err != nil || in == nil {
+		return err
+	}
+	defer in.Close()
+	out, err := openInside(to, dir)
+	if err == nil && out == nil { // a new layer
+		if err = os.MkdirAll(filepath.Join(to, dir), 0o755); err == nil {
+			out, err = openInside(to, dir)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	if err := copyContent(from, to); err != nil {
+	defer out.Close()
+	entries, err := fs.ReadDir(in.FS(), ".")
+	if err != nil {
 		return err
 	}
-	if err := os.Chmod(to, info.Mode().Perm()); err != nil {
+	for _, e := range entries {
+		if !e.Type().IsRegular() || dir == "boot" && !strings.HasPrefix(e.Name(), "initrd.img-") {
+			continue
+		}
+		if err := copyFile(in, out, e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFile copies content, mode and time of a regular file from one directory to another.
+func copyFile(in, out *os.Root, name string) error {
+	info, err := in.Lstat(name)
+	if err != nil {
 		return err
 	}
-	return os.Chtimes(to, info.ModTime(), info.ModTime())
+	if err := out.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	from, err := in.Open(name)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := out.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(copyBytes(from, to), to.Close()); err != nil {
+		return err
+	}
+	if err := out.Chmod(name, info.Mode().Perm()); err != nil {
+		return err
+	}
+	return out.Chtimes(name, info.ModTime(), info.ModTime())
 }
 
 // initramfsKey names the initramfs by what it is made of.

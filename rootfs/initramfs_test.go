@@ -35,19 +35,6 @@ func TestKernels(t *testing.T) {
 	}
 }
 
-func TestGlobQuote(t *testing.T) {
-	for path, want := range map[string]string{
-		"/plain/päth-1 _": "/plain/päth-1 _", "*": `\*`, "a?b": `a\?b`, "[a-z]": `\[a-z]`, `\*`: `\\\*`, "": "",
-	} {
-		if got := globQuote(path); got != want {
-			t.Errorf("%q becomes %q, want %q", path, got, want)
-		}
-		if match, err := filepath.Match(globQuote(path), path); err != nil || !match {
-			t.Errorf("%q does not match itself: %v", path, err)
-		}
-	}
-}
-
 func TestCopyInitramfs(t *testing.T) {
 	from := planted(t, map[string]string{
 		"boot/initrd.img-6.12": "an initramfs", "boot/vmlinuz-6.12": "a kernel", "boot/initrd.img-dir/x": "",

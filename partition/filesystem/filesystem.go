@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -94,12 +95,30 @@ func Lookup(name string) (Filesystem, error) {
 
 // Make makes the filesystem of j. The disk is not synced.
 func (f Filesystem) Make(ctx context.Context, j Job) error {
-	err := f.make(ctx, j)
+	err := j.refuseLinks()
+	if err == nil {
+		err = f.make(ctx, j)
+	}
 	switch {
 	case err != nil && j.Dir != "":
 		return fmt.Errorf("make %s filesystem for %s: %w", f.Name, j.Dir, err)
 	case err != nil:
 		return fmt.Errorf("make %s filesystem: %w", f.Name, err)
+	}
+	return nil
+}
+
+// refuseLinks refuses mount points that are links in the tree: they could lead to directories of the host.
+func (j Job) refuseLinks() error {
+	if j.Tree == nil {
+		return nil
+	}
+	for _, point := range append([]string{j.Dir}, j.Exclude...) {
+		for name := path.Clean("/" + point); name != "/"; name = path.Dir(name) {
+			if info, err := os.Lstat(j.Tree.Dir + name); err == nil && info.Mode()&os.ModeSymlink != 0 {
+				return fmt.Errorf("%s is a link, and a filesystem cannot be mounted there", name)
+			}
+		}
 	}
 	return nil
 }
