@@ -166,6 +166,9 @@ var refuse = []string{
 	"var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*",
 }
 
+// emptied are the directories that refuse empties.
+var emptied = []string{"run", "tmp", "var/tmp"}
+
 // kept is what a pattern of refuse does not mean.
 const kept = "run/lock"
 
@@ -221,6 +224,21 @@ func resetMachineID(root string) error {
 		return err
 	}
 	return errors.Join(etc.Remove(name), etc.WriteFile(name, nil, 0o644))
+}
+
+// resetEmptied gives the directories that cleanUp empties the same time, whether something has been in them or not: an
+// initramfs that is made works there, one that comes from the cache does not.
+func resetEmptied(root string, at time.Time) error {
+	for _, dir := range emptied {
+		d, err := openInside(root, dir)
+		if err == nil && d != nil {
+			err = errors.Join(d.Chtimes(".", at, at), d.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("reset the time of /%s: %w", dir, err)
+		}
+	}
+	return nil
 }
 
 // openInside opens a directory of the tree as a program that runs in it would: a link in the way, as a package or a hook

@@ -359,3 +359,22 @@ func whiteout(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// A system must not show whether its initramfs was made or came from the cache.
+func TestResetEmptied(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range emptied {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := time.Unix(1700000000, 0)
+	if err := resetEmptied(root, at); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range emptied {
+		if info, err := os.Stat(filepath.Join(root, dir)); err != nil || !info.ModTime().Equal(at) {
+			t.Errorf("/%s: %v, %v", dir, info.ModTime(), err)
+		}
+	}
+}

@@ -38,6 +38,9 @@ func (b *Builder) Finish(s *Stack, base *Base) error {
 	if err := cleanUp(s.Dir); err != nil {
 		return err
 	}
+	if err := resetEmptied(s.Dir, base.Epoch); err != nil {
+		return err
+	}
 	return clampTimes(s.Dir, s.upper, base.Epoch)
 }
 
