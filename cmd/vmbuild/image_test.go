@@ -55,6 +55,30 @@ func TestImageIsClean(t *testing.T) {
 	}
 }
 
+// TestReproducible builds the same image as each kind of caller, with all layers made anew and with all from the cache,
+// in another time zone and directory: it is one and the same.
+func TestReproducible(t *testing.T) {
+	p := needProgram(t, "net", "build")
+	t.Setenv("SOURCE_DATE_EPOCH", "1767225600")
+	var first string
+	for name, caller := range p.callers(t) {
+		dir := caller.workDir(t)
+		caller.forget(t)
+		for i, zone := range []string{"UTC", "Asia/Tokyo"} {
+			t.Setenv("TZ", zone)
+			caller.mustBuild(t, dir, "--image=test.img", "--grub", "--use-uefi", "--seed=reproducible")
+			image := filepath.Join(dir, fmt.Sprintf("%s-%d.img", name, i))
+			if err := os.Rename(filepath.Join(dir, "test.img"), image); err != nil {
+				t.Fatal(err)
+			}
+			if first == "" {
+				first = image
+			}
+			mustPrint(t, "", "cmp", first, image)
+		}
+	}
+}
+
 // layoutOf returns the layout that vmbuild plans for these arguments.
 func layoutOf(t *testing.T, args []string) *partition.Layout {
 	t.Helper()

@@ -42,7 +42,7 @@ type buildCmd struct {
 	Hostname         string   `help:"Name of the system." default:"debian" placeholder:"NAME" group:"System"`
 	RootPassword     string   `help:"Password of root (default: empty, root logs in without one)." placeholder:"PASSWORD" group:"System"`
 	LockRootPassword bool     `help:"Root cannot log in by password." group:"System"`
-	User             []string `help:"Make an account, NAME or NAME/PASSWORD (may be given more than once)." placeholder:"NAME[/PASSWORD]" sep:"none" group:"System"`
+	User             []string `help:"Make an account, NAME or NAME/PASSWORD; without a password it logs in with none (may be given more than once)." placeholder:"NAME[/PASSWORD]" sep:"none" group:"System"`
 	Sudo             bool     `help:"Install sudo and allow it to the accounts of --user." group:"System"`
 	Customize        []string `help:"Run SCRIPT on the tree before it becomes an image (may be given more than once)." placeholder:"SCRIPT" sep:"none" group:"System"`
 
