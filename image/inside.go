@@ -78,6 +78,7 @@ type build struct {
 	suite  suite.Suite
 	arch   arch.Arch
 	roots  *rootfs.Builder
+	temp   string // directory that work is in
 	work   *layer.Temp
 	disk   *os.File
 	log    *journal
@@ -88,7 +89,7 @@ func openBuild(call namespace.Call) (*build, error) {
 	if err := json.Unmarshal(call.Payload, &j); err != nil {
 		return nil, fmt.Errorf("read the job: %w", err)
 	}
-	b := &build{plan: j.Plan, disk: call.Files[diskFile]}
+	b := &build{plan: j.Plan, temp: j.Temp, disk: call.Files[diskFile]}
 	var err error
 	if b.loader, err = bootloader.Lookup(j.Plan.Bootloader); err != nil {
 		return nil, err
@@ -110,9 +111,14 @@ func openBuild(call namespace.Call) (*build, error) {
 	return b, nil
 }
 
-// Close removes what the build worked with.
+// Close removes what the build worked with, and once more what killed builds have left: one that was still dying when
+// this one began held its directories then.
 func (b *build) Close() error {
-	return errors.Join(b.work.Close(), b.roots.Cache.Close(), b.log.Close())
+	err := b.work.Close()
+	if err := errors.Join(layer.Sweep(b.temp, workPrefix), b.roots.Cache.Sweep()); err != nil {
+		b.log.note(err)
+	}
+	return errors.Join(err, b.roots.Cache.Close(), b.log.Close())
 }
 
 // baseAndTools makes both at the same time: the tools are small, and much of the base's time is spent in scripts that use
