@@ -4,7 +4,9 @@
 //	Resolve     asks the archives what a Spec comes to: a Lock of exact packages
 //	Base        fetches, unpacks and configures a Lock's packages, once: the result is a layer of the cache
 //	Stack       lays a writable tree over a layer, at no cost
-//	Finish      makes the initramfs, cleans up, and leaves a tree that is ready to become an image
+//	Enter         makes the programs of that tree runnable
+//	MakeInitramfs makes the initramfs, or takes it from the cache
+//	Finish        cleans up and leaves a tree that is ready to become an image
 //
 // Tools does the same for programs that the build itself needs (mke2fs and the like), so that none is taken from the
 // host. All of it runs inside the namespaces of a build (package namespace).
