@@ -161,7 +161,7 @@ func (s *Site) dists(dir string, indexes map[index]string) error {
 			sums[i.path()+suffix] = s.add(dir, i.path()+suffix, data)
 		}
 	}
-	return s.sign(dir, s.release(sums))
+	return s.Sign(dir, s.release(sums))
 }
 
 // add adds an index and returns its line for the Release file.
@@ -212,8 +212,10 @@ func (s *Site) release(sums map[string]string) []byte {
 	return b.Bytes()
 }
 
-// sign adds the Release file in the forms that the archive has.
-func (s *Site) sign(dir string, release []byte) error {
+// Sign adds the Release file of a directory, in the forms that the archive has. Tests call it for what New does not make:
+//
+//	site.Sign("flat", []byte("Date: …\nSHA256:\n …"))
+func (s *Site) Sign(dir string, release []byte) error {
 	s.Files[path.Join(dir, "Release")] = release
 	if s.archive.Unsigned {
 		s.Files[path.Join(dir, "InRelease")] = release

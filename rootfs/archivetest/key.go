@@ -20,12 +20,25 @@ type Key struct {
 // keyTime is when all keys were made: long enough ago for every archive.
 var keyTime = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// KeyOptions is what may be unusual about a key.
+type KeyOptions struct {
+	Lifetime time.Duration // from 2020-01-01 on; 0: for ever
+	Subkey   bool          // it signs with a subkey
+}
+
 // NewKey makes an Ed25519 key of version 4, which gpgv of all releases in the table of suites can use.
-func NewKey() (Key, error) {
+func NewKey() (Key, error) { return NewKeyWith(KeyOptions{}) }
+
+// NewKeyWith makes an unusual key.
+func NewKeyWith(o KeyOptions) (Key, error) {
 	config := signConfig(keyTime)
 	config.Algorithm = packet.PubKeyAlgoEdDSA
 	config.Curve = packet.Curve25519
+	config.KeyLifetimeSecs = uint32(o.Lifetime / time.Second)
 	entity, err := openpgp.NewEntity("archivetest", "", "archivetest@example.org", config)
+	if err == nil && o.Subkey {
+		err = entity.AddSigningSubkey(config)
+	}
 	if err != nil {
 		return Key{}, fmt.Errorf("make key: %w", err)
 	}
@@ -38,6 +51,23 @@ func signConfig(now time.Time) *packet.Config {
 
 // ID is the key id as error messages write it: 16 upper-case hexadecimal digits.
 func (k Key) ID() string { return k.entity.PrimaryKey.KeyIdString() }
+
+// Fingerprint is that of the primary key: 40 upper-case hexadecimal digits.
+func (k Key) Fingerprint() string { return fmt.Sprintf("%X", k.entity.PrimaryKey.Fingerprint) }
+
+// SignerFingerprint is that of the key that signs: the primary key, or its subkey.
+func (k Key) SignerFingerprint() string {
+	return fmt.Sprintf("%X", k.signer().PublicKey.Fingerprint)
+}
+
+func (k Key) signer() *packet.PrivateKey {
+	for _, sub := range k.entity.Subkeys {
+		if sub.Sig.FlagSign {
+			return sub.PrivateKey
+		}
+	}
+	return k.entity.PrivateKey
+}
 
 // Public returns the binary certificate.
 func (k Key) Public() []byte {
@@ -68,7 +98,7 @@ func (k Key) Armoured() []byte {
 func signClear(keys []Key, text []byte, now time.Time) ([]byte, error) {
 	var private []*packet.PrivateKey
 	for _, k := range keys {
-		private = append(private, k.entity.PrivateKey)
+		private = append(private, k.signer())
 	}
 	var b bytes.Buffer
 	w, err := clearsign.EncodeMulti(&b, private, signConfig(now))

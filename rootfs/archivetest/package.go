@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+	"github.com/ulikunitz/xz/lzma"
 )
 
 // Package is a binary package.
@@ -336,6 +337,8 @@ func compress(suffix string, data []byte) ([]byte, error) {
 		w = gzip.NewWriter(&b)
 	case ".xz":
 		w, err = xz.WriterConfig{DictCap: 64 << 10}.NewWriter(&b)
+	case ".lzma":
+		w, err = lzma.WriterConfig{DictCap: 64 << 10}.NewWriter(&b)
 	case ".zst":
 		w, err = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1))
 	default:

@@ -21,33 +21,53 @@ import (
 
 const (
 	userAgent     = "vmbuild"
-	attempts      = 6                      // without progress, for one file
-	firstDelay    = 500 * time.Millisecond // then 1, 2, 4, 8 s: 15 s in all, give or take the jitter
-	maxRetryAfter = 2 * time.Minute        // a server that asks for more has failed
+	firstDelay    = 500 * time.Millisecond
+	maxDelay      = time.Minute
+	maxRetryAfter = 2 * time.Minute // a server that asks for more has failed
 	stallLimit    = 30 * time.Second
 	progressBytes = 64 << 10 // an attempt that brought this much has made progress
 	maxDocument   = 64 << 20 // bytes; the largest InRelease there is has 200 kB
 )
 
-// download writes the bytes of u to w, from offset on, over as many connections as it takes. It returns nil when the
-// server says that there are no more, and an error of w as it is.
-func (c *Client) download(ctx context.Context, u *url.URL, w io.Writer, offset int64) error {
-	validator := ""
-	return c.retry(ctx, u, func(ctx context.Context) (int64, error) {
-		a, err := c.open(ctx, u, question{offset: offset, validator: validator})
+// patience is how often a file is asked for without progress before its server is given up.
+type patience struct {
+	failures  int // after any failure that may pass
+	throttled int // after failures of which the last is that the server wants to be asked less often
+}
+
+var (
+	patient = patience{6, 10} // 0.5, 1, 2, 4, 8 s: 15 s in all; throttled: up to a minute each, 4 minutes in all
+	hasty   = patience{2, 1}
+)
+
+// transfer is a file on its way: over as many connections as it takes, and from several servers.
+type transfer struct {
+	w         io.Writer
+	offset    int64  // bytes that w has
+	server    string // where those came from, and
+	validator string // what they belong to there
+}
+
+// download writes the rest of u to t. It returns nil when the server says that there are no more bytes.
+func (c *Client) download(ctx context.Context, u *url.URL, t *transfer, p patience) error {
+	if t.server != u.String() { // another server's file cannot be told to be the same, but by the hash of the whole
+		t.server, t.validator = u.String(), ""
+	}
+	return c.retry(ctx, u, p, func(ctx context.Context) (int64, error) {
+		a, err := c.open(ctx, u, question{offset: t.offset, validator: t.validator})
 		if err != nil {
 			return 0, err
 		}
 		defer a.body.Close()
-		validator = a.validator
+		t.validator = a.validator
 		// A server that knows no ranges starts over. What is there already need not be compared: it will be hashed.
-		if _, err := io.CopyN(io.Discard, a.body, offset-a.offset); err == io.EOF {
+		if _, err := io.CopyN(io.Discard, a.body, t.offset-a.offset); err == io.EOF {
 			return 0, nil
 		} else if err != nil {
 			return 0, err
 		}
-		n, err := copyBody(w, a.body)
-		offset += n
+		n, err := copyBody(t.w, a.body)
+		t.offset += n
 		return n, err
 	})
 }
@@ -63,36 +83,48 @@ var errNotModified = errors.New("not modified")
 
 // document fetches a small file whose hash nobody knows, so that each attempt starts from the beginning. The error is
 // errNotModified if it was last changed at known.
-func (c *Client) document(ctx context.Context, u *url.URL, known time.Time) (document, error) {
+func (c *Client) document(ctx context.Context, f copies, known time.Time) (document, error) {
 	var d document
-	err := c.retry(ctx, u, func(ctx context.Context) (int64, error) {
-		a, err := c.open(ctx, u, question{known: known})
-		if err != nil {
+	_, err := c.each(ctx, f, func(u *url.URL, p patience) error {
+		return c.retry(ctx, u, p, func(ctx context.Context) (int64, error) {
+			var err error
+			d, err = c.readDocument(ctx, u, known)
 			return 0, err
-		}
-		defer a.body.Close()
-		var buffer bytes.Buffer
-		n, err := copyBody(&buffer, io.LimitReader(a.body, maxDocument+1))
-		if n > maxDocument {
-			err = final{fmt.Errorf("more than %d bytes", maxDocument)}
-		}
-		d = document{buffer.Bytes(), a.modified}
-		return 0, err
+		})
 	})
 	return d, err
 }
 
-// final marks an error after which nothing is tried again.
+func (c *Client) readDocument(ctx context.Context, u *url.URL, known time.Time) (document, error) {
+	a, err := c.open(ctx, u, question{known: known})
+	if err != nil {
+		return document{}, err
+	}
+	defer a.body.Close()
+	var buffer bytes.Buffer
+	n, err := copyBody(&buffer, io.LimitReader(a.body, maxDocument+1))
+	if n > maxDocument {
+		err = final{fmt.Errorf("more than %d bytes", maxDocument)}
+	}
+	return document{buffer.Bytes(), a.modified}, err
+}
+
+// final marks an error after which a server is not asked again.
 type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
-// copyBody copies all of body to w, and marks an error of w as final.
+// ownError is one of this side, such as of the writer that a file goes to: no server can help.
+type ownError struct{ error }
+
+func (e ownError) Unwrap() error { return e.error }
+
+// copyBody copies all of body to w.
 func copyBody(w io.Writer, body io.Reader) (int64, error) {
 	s := sink{w: w}
 	n, err := io.Copy(&s, body)
 	if s.err != nil {
-		return n, final{s.err}
+		return n, final{ownError{s.err}}
 	}
 	return n, err
 }
@@ -109,9 +141,12 @@ func (s *sink) Write(p []byte) (n int, err error) {
 
 // retry calls try until it succeeds, its error is final, or it has failed too often without making progress; try
 // returns how many bytes it has brought.
-func (c *Client) retry(ctx context.Context, u *url.URL, try func(context.Context) (int64, error)) error {
+func (c *Client) retry(ctx context.Context, u *url.URL, p patience, try func(context.Context) (int64, error)) error {
 	delay, failures := c.delay(), 0
 	for {
+		if !c.admitted(ctx, u.Host) {
+			return explain(u, context.Cause(ctx))
+		}
 		n, err := try(ctx)
 		if err == nil {
 			return nil
@@ -120,20 +155,61 @@ func (c *Client) retry(ctx context.Context, u *url.URL, try func(context.Context
 			delay, failures = c.delay(), 0
 		}
 		failures++
-		wait, again := backoff(err, delay)
+		wait, limit := backoff(err, delay, p)
 		switch {
-		case !again:
+		case limit == 0:
 		case ctx.Err() != nil:
 			err = context.Cause(ctx)
-		case failures == attempts:
-			err = fmt.Errorf("%w (tried %d times)", err, failures)
-		case !sleep(ctx, wait):
-			err = context.Cause(ctx)
+		case failures >= limit:
+			err = fmt.Errorf("%w (%s)", err, times(failures))
 		default:
-			delay *= 2
+			c.pause(u.Host, wait, err)
+			if !sleep(ctx, wait) {
+				return explain(u, context.Cause(ctx))
+			}
+			delay = min(2*delay, maxDelay)
 			continue
 		}
 		return explain(u, err)
+	}
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "tried once"
+	}
+	return fmt.Sprintf("tried %d times", n)
+}
+
+// pause keeps all connections from a host that has asked for fewer requests. One that goes on, while another waits,
+// would only make it last longer.
+func (c *Client) pause(host string, wait time.Duration, err error) {
+	var status *statusError
+	if !errors.As(err, &status) || !status.throttles() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed == nil {
+		c.closed = map[string]time.Time{}
+	}
+	if until := time.Now().Add(wait); until.After(c.closed[host]) {
+		c.closed[host] = until
+	}
+}
+
+// admitted waits until a host may be asked. It returns false if ctx ends before.
+func (c *Client) admitted(ctx context.Context, host string) bool {
+	for {
+		c.mu.Lock()
+		wait := time.Until(c.closed[host])
+		c.mu.Unlock()
+		if wait <= 0 {
+			return true
+		}
+		if !sleep(ctx, wait) {
+			return false
+		}
 	}
 }
 
@@ -144,7 +220,8 @@ func explain(u *url.URL, err error) error {
 	if errors.As(err, &f) {
 		err = f.error
 	}
-	if err == errNotModified {
+	var offline *OfflineError
+	if err == errNotModified || errors.As(err, &offline) {
 		return err
 	}
 	return fmt.Errorf("fetch %s: %w", u.Redacted(), err)
@@ -157,19 +234,27 @@ func (c *Client) delay() time.Duration {
 	return firstDelay
 }
 
-// backoff says if and when to try again after err. The delay varies by a quarter up or down, so that several clients
-// of a server that has just come back do not come at the same time.
-func backoff(err error, delay time.Duration) (wait time.Duration, again bool) {
+// backoff says when to try again after err, and after how many failures not to; 0: not at all. The delay varies by a
+// quarter up or down, so that several clients of a server that has just come back do not come at the same time.
+func backoff(err error, delay time.Duration, p patience) (wait time.Duration, limit int) {
 	if errors.As(err, new(final)) {
-		return 0, false
+		return 0, 0
 	}
 	wait = delay - delay/4 + rand.N(delay/2+1)
 	var status *statusError
-	if errors.As(err, &status) {
-		wait = max(wait, status.after)
-		return wait, status.temporary() && status.after <= maxRetryAfter
+	if !errors.As(err, &status) {
+		if isTransient(err) {
+			return wait, p.failures
+		}
+		return 0, 0
 	}
-	return wait, isTransient(err)
+	switch {
+	case !status.temporary() || status.after > maxRetryAfter:
+		return 0, 0
+	case status.throttles():
+		return max(wait, status.after), p.throttled
+	}
+	return wait, p.failures
 }
 
 // isTransient says if the failure of a connection may pass. What cannot pass is listed here: a server that is not
@@ -181,6 +266,10 @@ func isTransient(err error) bool {
 	}
 	var certificate *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
+	var remote *net.OpError
+	if errors.As(err, &remote) && remote.Op == "remote error" { // so crypto/tls says what the server says against us
+		return false
+	}
 	return !errors.As(err, &certificate) && !errors.As(err, &record) && !errors.Is(err, syscall.ECONNREFUSED)
 }
 
@@ -213,6 +302,11 @@ func (e *statusError) Is(target error) bool {
 	return target == fs.ErrNotExist && (e.code == http.StatusNotFound || e.code == http.StatusGone)
 }
 
+// throttles says if the server is there and wants to be asked less often.
+func (e *statusError) throttles() bool {
+	return e.code == http.StatusTooManyRequests || e.code == http.StatusServiceUnavailable && e.after > 0
+}
+
 func (e *statusError) temporary() bool {
 	switch e.code {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
@@ -241,6 +335,9 @@ type answer struct {
 func (c *Client) open(ctx context.Context, u *url.URL, q question) (answer, error) {
 	if u.Scheme == "file" || u.Scheme == "copy" {
 		return openFile(u.Path, q.offset)
+	}
+	if c.Offline {
+		return answer{}, final{&OfflineError{[]string{u.Redacted()}}}
 	}
 	resp, err := c.ask(ctx, u, q)
 	if err != nil {

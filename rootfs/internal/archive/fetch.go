@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"sync"
 
@@ -26,8 +25,11 @@ type Progress struct {
 // Fetch brings files into the cache, several at a time, started in the order given, and calls done with the path of
 // each as soon as it is there: concurrently, and on the connection's own goroutine, so that long work in it delays
 // other files. It ends at the first error, of its own or of done. What it has of an unfinished file stays in the cache
-// and is not fetched again next time.
+// and is not fetched again next time. Without leave to fetch, an OfflineError names all files that are not in the cache.
 func (c *Client) Fetch(ctx context.Context, files []File, done func(File, string) error) error {
+	if missing := c.missing(files); len(missing) > 0 {
+		return &OfflineError{missing}
+	}
 	m := newMeter(c.Progress, files...)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.parallel())
@@ -46,6 +48,26 @@ func (c *Client) Fetch(ctx context.Context, files []File, done func(File, string
 	return group.Wait()
 }
 
+// missing names the files that are wanted offline and not there.
+func (c *Client) missing(files []File) []string {
+	var names []string
+	for _, f := range files {
+		if c.Offline && !isLocal(f.Archive) && !c.Cache.HasObject(f.SHA256, f.Size) {
+			names = append(names, f.Path)
+		}
+	}
+	return names
+}
+
+// Refetch makes a file of the cache anew and returns its path. It is for whoever finds that the bytes of a file that
+// Fetch has given are not those of File.SHA256 any more: the cache looks at what it has only once.
+func (c *Client) Refetch(ctx context.Context, f File) (string, error) {
+	if err := c.Cache.RemoveObject(f.SHA256); err != nil {
+		return "", err
+	}
+	return c.object(ctx, f, newMeter(nil, f))
+}
+
 func (c *Client) parallel() int {
 	if c.Parallel > 0 {
 		return c.Parallel
@@ -56,34 +78,26 @@ func (c *Client) parallel() int {
 // object returns the path of a file in the cache, fetching it if it is not there. Where several paths below its archive
 // lead to the file, it is fetched from the first that exists; File.Path itself is the last of them.
 func (c *Client) object(ctx context.Context, f File, m *meter, paths ...string) (string, error) {
-	var urls []*url.URL
-	for _, path := range append(paths, f.Path) {
-		u, err := locate(f.Archive, path)
-		if err != nil {
-			return "", err
-		}
-		urls = append(urls, u)
-	}
 	bytes := m.file()
+	where := copies{append([]string{f.Archive}, f.Mirrors...), append(paths, f.Path)}
 	path, err := c.Cache.Object(ctx, f.SHA256, f.Size, func(ctx context.Context, w io.Writer, offset int64) error {
 		bytes.set(offset)
-		return c.downloadAny(ctx, urls, io.MultiWriter(w, bytes), offset)
+		t := &transfer{w: io.MultiWriter(w, bytes), offset: offset}
+		from, err := c.each(ctx, where, func(u *url.URL, p patience) error { return c.download(ctx, u, t, p) })
+		if from != "" {
+			f.Archive = from // to be named if the file is not what it should be
+		}
+		return err
 	})
+	if errors.As(err, new(*OfflineError)) {
+		return "", &OfflineError{[]string{f.Path}}
+	}
 	if err != nil {
 		return "", f.refuse(err)
 	}
 	bytes.set(f.Size)
 	m.finish()
 	return path, nil
-}
-
-// downloadAny downloads from the first of the URLs at which there is a file.
-func (c *Client) downloadAny(ctx context.Context, urls []*url.URL, w io.Writer, offset int64) error {
-	err := c.download(ctx, urls[0], w, offset)
-	if errors.Is(err, fs.ErrNotExist) && len(urls) > 1 {
-		return c.downloadAny(ctx, urls[1:], w, offset)
-	}
-	return err
 }
 
 // refuse turns the cache's words about an object into those about a file of an archive, and leaves other errors alone.

@@ -357,7 +357,10 @@ func TestKeepAlive(t *testing.T) {
 	c := client(t)
 	c.Parallel = 4
 	var opened atomic.Int32
-	transport := c.transport()
+	transport, err := c.transport()
+	if err != nil {
+		t.Fatal(err)
+	}
 	dial := transport.DialContext
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		opened.Add(1)

@@ -6,41 +6,141 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
-	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
 // Keyring is a set of OpenPGP keys. The zero value has none and believes nobody.
 type Keyring struct {
-	keys openpgp.EntityList
-	mu   *sync.Mutex // OpenPGP's entities note in themselves what they have found out about their validity
+	keys []*certificate
+
+	// signers are the fingerprints of the keys that may sign; nil: all of them. See Only.
+	signers map[string]bool
+}
+
+// certificate is a key with its subkeys. Several keyrings may have the same one.
+type certificate struct {
+	mu sync.Mutex // OpenPGP's entities note in themselves what they have found out about their validity
+	*openpgp.Entity
 }
 
 // ReadKeyring reads OpenPGP certificates one after another, binary (.pgp, .gpg) or armoured (.asc, where several armours
 // may follow each other).
 func ReadKeyring(data []byte) (Keyring, error) {
-	k := Keyring{mu: &sync.Mutex{}}
+	var keys openpgp.EntityList
 	var err error
-	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN PGP")) {
-		k.keys, err = readArmoured(data)
-	} else {
-		k.keys, err = openpgp.ReadKeyRing(bytes.NewReader(data))
+	switch {
+	case bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN PGP")):
+		keys, err = readArmoured(data)
+	case len(data) > 12 && string(data[8:12]) == "KBXf":
+		err = errors.New("it is a keybox of GnuPG; use what gpg --export makes of it")
+	default:
+		keys, err = openpgp.ReadKeyRing(bytes.NewReader(data))
 	}
-	if err == nil && len(k.keys) == 0 {
+	if err == nil && len(keys) == 0 {
 		err = errors.New("no key in it")
 	}
 	if err != nil {
 		return Keyring{}, fmt.Errorf("read keyring: %w", err)
 	}
+	var k Keyring
+	for _, e := range keys {
+		k.keys = append(k.keys, &certificate{Entity: e})
+	}
 	return k, nil
 }
+
+// LoadKeyring reads files of certificates, and all files of directories of them whose names end as apt wants it: in
+// .asc, .gpg or .pgp. An empty file of a directory has none, as GnuPG once made them.
+func LoadKeyring(paths ...string) (Keyring, error) {
+	var all []Keyring
+	for _, p := range paths {
+		k, err := loadKeyring(p)
+		if err != nil {
+			return Keyring{}, err
+		}
+		all = append(all, k)
+	}
+	return Union(all...), nil
+}
+
+func loadKeyring(name string) (Keyring, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return Keyring{}, fmt.Errorf("read keyring: %w", err)
+	}
+	if !info.IsDir() {
+		return readKeyringFile(name)
+	}
+	var all []Keyring
+	for _, part := range aptParts(os.DirFS(name), ".", ".asc", ".gpg", ".pgp") {
+		file := filepath.Join(name, part)
+		if info, err := os.Stat(file); err == nil && info.Size() == 0 {
+			continue
+		}
+		k, err := readKeyringFile(file)
+		if err != nil {
+			return Keyring{}, err
+		}
+		all = append(all, k)
+	}
+	if len(all) == 0 {
+		return Keyring{}, fmt.Errorf("read keyring: no .asc, .gpg or .pgp file with a key is in %s", name)
+	}
+	return Union(all...), nil
+}
+
+func readKeyringFile(name string) (Keyring, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return Keyring{}, fmt.Errorf("read keyring: %w", err)
+	}
+	k, err := ReadKeyring(data)
+	if err != nil {
+		return Keyring{}, fmt.Errorf("%w: %s", err, name)
+	}
+	return k, nil
+}
+
+// Union returns the keys of several keyrings, none of which is restricted by Only.
+func Union(all ...Keyring) Keyring {
+	var u Keyring
+	for _, k := range all {
+		u.keys = append(u.keys, k.keys...)
+	}
+	return u
+}
+
+// Only returns a keyring that believes fewer of the keys: those with a fingerprint in the list, as Signed-By of
+// sources.list(5) may have it. A fingerprint of a primary key stands for its subkeys too, unless "!" follows it.
+func (k Keyring) Only(fingerprints ...string) Keyring {
+	k.signers = map[string]bool{}
+	for _, f := range fingerprints {
+		f, exact := strings.CutSuffix(strings.ToUpper(f), "!")
+		k.signers[f] = true
+		for _, e := range k.keys {
+			if exact || f != fingerprint(e.PrimaryKey) {
+				continue
+			}
+			for _, sub := range e.Subkeys {
+				k.signers[fingerprint(sub.PublicKey)] = true
+			}
+		}
+	}
+	return k
+}
+
+// fingerprint is upper-case hexadecimal.
+func fingerprint(key *packet.PublicKey) string { return fmt.Sprintf("%X", key.Fingerprint) }
 
 func readArmoured(data []byte) (openpgp.EntityList, error) {
 	var keys openpgp.EntityList
@@ -107,39 +207,97 @@ func splitDetached(text, signature []byte) (signed, error) {
 }
 
 // verify returns nil if at least one signature is good and by a key of the keyring, which is apt's rule too. Signatures
-// over MD5, SHA1 and RIPEMD-160 are not good. The error completes "InRelease of … ".
+// over MD5, SHA1 and RIPEMD-160 are not good, and neither are those of a key that has expired or was revoked by now, as
+// gpgv has it; expired makes an exception for keys that were valid when they signed. The error completes
+// "InRelease of … ".
 //
 // OpenPGP calls a signature from the future expired. Here it is no younger than now: a clock that is slow by seconds
 // does no harm, and one that is slow by years is told about in better words, by the check of the Release file's date.
-func (k Keyring) verify(s signed, now time.Time) error {
+func (k Keyring) verify(s signed, now time.Time, expired bool) error {
 	made := signatures(s.signature)
+	var signers []string
 	for _, m := range made {
 		if m.CreationTime.After(now) {
 			now = m.CreationTime
 		}
-	}
-	if k.mu != nil {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-	}
-	config := &packet.Config{Time: func() time.Time { return now }}
-	_, _, err := openpgp.VerifyDetachedSignature(k.keys, bytes.NewReader(s.hashed), bytes.NewReader(s.signature), config)
-	if err == nil {
-		return nil
-	}
-	var signers []string
-	for _, m := range made {
 		signers = append(signers, fmt.Sprintf("%016X", *m.IssuerKeyId))
 	}
-	switch {
-	case len(signers) == 0:
+	if len(signers) == 0 {
 		return errors.New("is not signed")
-	case errors.Is(err, pgperrors.ErrUnknownIssuer) && len(signers) == 1:
-		return fmt.Errorf("is signed by key %s, which is not in the keyring", signers[0])
-	case errors.Is(err, pgperrors.ErrUnknownIssuer):
-		return fmt.Errorf("is signed by keys %s, none of which is in the keyring", strings.Join(signers, ", "))
 	}
-	return fmt.Errorf("is signed by key %s, but not rightly: %w", strings.Join(signers, ", "), err)
+	var wrong error
+	for _, e := range k.keys {
+		if !slices.ContainsFunc(made, func(m *packet.Signature) bool { return k.has(e, *m.IssuerKeyId) }) {
+			continue
+		}
+		err := k.verifyBy(e, s, now, expired)
+		if err == nil {
+			return nil
+		}
+		wrong = err
+	}
+	switch {
+	case wrong != nil:
+		return fmt.Errorf("is signed by key %s, but not rightly: %w", strings.Join(signers, ", "), wrong)
+	case len(signers) == 1:
+		return fmt.Errorf("is signed by key %s, which is not in the keyring", signers[0])
+	}
+	return fmt.Errorf("is signed by keys %s, none of which is in the keyring", strings.Join(signers, ", "))
+}
+
+// has says if a key of e has that id and may sign.
+func (k Keyring) has(e *certificate, id uint64) bool {
+	for _, key := range (openpgp.EntityList{e.Entity}).KeysById(id) {
+		if k.signers == nil || k.signers[fingerprint(key.PublicKey)] {
+			return true
+		}
+	}
+	return false
+}
+
+// verifyBy returns nil if one of the signatures is good and by a key of e. The keyring may have an older certificate of
+// the same key, which is why each is tried by itself.
+func (k Keyring) verifyBy(e *certificate, s signed, now time.Time, expired bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	config := &packet.Config{Time: func() time.Time { return now }}
+	m, err := openpgp.VerifyDetachedSignatureReader(
+		openpgp.EntityList{e.Entity}, bytes.NewReader(s.hashed), bytes.NewReader(s.signature), config)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, m.UnverifiedBody); err != nil {
+		return err
+	}
+	var wrong error
+	for _, c := range m.SignatureCandidates {
+		if !k.has(e, c.IssuerKeyId) {
+			continue
+		}
+		err := c.SignatureError
+		if err == nil && !expired {
+			err = stillValid(e.Entity, c.SignedBy.PublicKey, now, config)
+		}
+		if err == nil {
+			return nil
+		}
+		wrong = err
+	}
+	return wrong
+}
+
+// stillValid returns an error if a key that was valid when it signed is not so now.
+func stillValid(e *openpgp.Entity, key *packet.PublicKey, now time.Time, config *packet.Config) error {
+	if _, err := e.VerifyPrimaryKey(now, config); err != nil {
+		return err
+	}
+	for _, sub := range e.Subkeys {
+		if sub.PublicKey == key {
+			_, err := sub.Verify(now, config)
+			return err
+		}
+	}
+	return nil
 }
 
 // signatures returns the signatures that say whose they are.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -17,31 +18,41 @@ import (
 )
 
 // suffixes of compressed indexes, the one that is fetched first if a suite has several.
-var suffixes = []string{".xz", ".zst", ".gz", ".bz2"}
+var suffixes = []string{".xz", ".zst", ".gz", ".bz2", ".lzma"}
 
 // Packages returns the Packages index of a component ("" in a flat archive) for the source's architecture,
 // uncompressed, for control.ParseIndex. It stays in the cache uncompressed, under the SHA256 that the Release file has
 // for it, so that it is fetched and decompressed once. Where packages of architecture "all" have an index of their own,
 // that is appended.
 func (c *Client) Packages(ctx context.Context, r *Release, component string) ([]byte, error) {
-	name := r.indexName(component, r.Source.Arch)
-	if !r.hasIndex(name) {
-		return nil, fmt.Errorf("%s has no %s for architecture %q (it has %s)", r.Source,
-			strings.TrimSpace(component+" packages"), r.Source.Arch, strings.Join(r.Architectures, " "))
-	}
-	data, err := c.index(ctx, r, name)
+	data, err := c.PackagesOf(ctx, r, component, r.Source.Arch)
 	if err != nil {
 		return nil, err
 	}
 	all := r.indexName(component, "all")
-	if !r.separateAll || all == name || !r.hasIndex(all) {
+	if !r.separateAll || all == r.indexName(component, r.Source.Arch) || !r.hasIndex(all) {
 		return data, nil
 	}
-	more, err := c.index(ctx, r, all)
+	more, err := c.PackagesOf(ctx, r, component, "all")
 	if err != nil {
 		return nil, err
 	}
 	return slices.Concat(data, []byte("\n"), more), nil
+}
+
+// PackagesOf returns the index for one architecture, which need not be the source's, and nothing beside it: what else
+// is to be read for a system of several architectures. In a flat archive, the one index has the packages of all.
+func (c *Client) PackagesOf(ctx context.Context, r *Release, component, arch string) ([]byte, error) {
+	name := r.indexName(component, arch)
+	if !r.hasIndex(name) {
+		return nil, fmt.Errorf("%s has no %s for architecture %q (it has %s)", r.Source,
+			strings.TrimSpace(component+" packages"), arch, strings.Join(r.Architectures, " "))
+	}
+	data, err := c.index(ctx, r, name)
+	if errors.As(err, new(*OfflineError)) {
+		err = &OfflineError{[]string{name + " of " + r.Source.String()}}
+	}
+	return data, err
 }
 
 // indexName is the path of an index below the Release file.
@@ -53,74 +64,97 @@ func (r *Release) indexName(component, arch string) string {
 }
 
 func (r *Release) hasIndex(name string) bool {
-	if _, plain := r.Files[name]; plain {
-		return true
-	}
-	_, packed := r.packed(name)
-	return packed
+	_, plain := r.Files[name]
+	return plain || len(r.packed(name)) > 0
 }
 
-// packed returns the compressed index that is to be preferred.
-func (r *Release) packed(name string) (File, bool) {
+// packed returns the compressed forms of an index, the one that is to be preferred first.
+func (r *Release) packed(name string) []File {
+	var forms []File
 	for _, suffix := range suffixes {
 		if f, ok := r.Files[name+suffix]; ok {
-			return f, true
+			forms = append(forms, f)
 		}
 	}
-	return File{}, false
+	return forms
 }
 
-// index returns an index that the Release file lists in one form or another.
+// index returns an index that the Release file lists in one form or another. Old archives list forms that they do not
+// have any more: then it is the next one.
 func (c *Client) index(ctx context.Context, r *Release, name string) ([]byte, error) {
 	plain, isPlain := r.Files[name]
-	packed, isPacked := r.packed(name)
-	switch {
-	case isPlain && plain.Size == 0:
+	if isPlain && plain.Size == 0 {
 		return nil, nil
-	case !isPacked:
-		return c.plainIndex(ctx, r, plain)
-	case !isPlain: // apt demands it, but old tools to make archives leave it out
-		var data bytes.Buffer
-		err := c.unpackIndex(ctx, r, packed, &data)
-		return data.Bytes(), err
 	}
-	file, err := c.Cache.Object(ctx, plain.SHA256, plain.Size, func(ctx context.Context, w io.Writer, offset int64) error {
-		return c.unpackIndex(ctx, r, packed, &skipper{w, offset})
+	err := fs.ErrNotExist
+	for _, packed := range r.packed(name) {
+		var data []byte
+		if isPlain {
+			data, err = c.unpackedIndex(ctx, r, packed, plain)
+		} else {
+			data, err = c.packedIndex(ctx, r, packed)
+		}
+		if !isAbsent(err) {
+			return data, err
+		}
+	}
+	if isPlain {
+		return c.readObject(ctx, plain, func() (string, error) { return c.indexFile(ctx, r, plain) })
+	}
+	return nil, err
+}
+
+func (c *Client) indexFile(ctx context.Context, r *Release, f File) (string, error) {
+	return c.object(ctx, f, newMeter(c.Progress, f), r.byHash(f)...)
+}
+
+// unpackedIndex returns an index that the cache keeps as it is when it is decompressed. The compressed file is not kept.
+func (c *Client) unpackedIndex(ctx context.Context, r *Release, packed, plain File) ([]byte, error) {
+	return c.readObject(ctx, plain, func() (string, error) {
+		file, err := c.Cache.Object(ctx, plain.SHA256, plain.Size, func(ctx context.Context, w io.Writer, offset int64) error {
+			file, err := c.indexFile(ctx, r, packed)
+			if err != nil {
+				return err
+			}
+			err = decompress(file, packed, &skipper{w, offset})
+			return errors.Join(err, c.Cache.RemoveObject(packed.SHA256))
+		})
+		return file, plain.refuse(err)
 	})
-	if err != nil {
-		return nil, plain.refuse(err)
-	}
-	return c.readIndex(file, plain)
 }
 
-// readIndex reads an index from the cache. It is hashed once more: a power cut may have spoilt what was right before.
-func (c *Client) readIndex(file string, f File) ([]byte, error) {
-	data, err := os.ReadFile(file)
+// packedIndex returns an index of which the Release file knows the compressed form only. apt demands the other one too,
+// but old tools to make archives leave it out.
+func (c *Client) packedIndex(ctx context.Context, r *Release, packed File) ([]byte, error) {
+	data, err := c.readObject(ctx, packed, func() (string, error) { return c.indexFile(ctx, r, packed) })
 	if err != nil {
 		return nil, err
 	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != f.SHA256 {
-		err := errors.New("is damaged in the cache; it is removed, so that the next run fetches it again")
-		return nil, errors.Join(f.refuse(err), c.Cache.RemoveObject(f.SHA256))
-	}
-	return data, nil
+	var plain bytes.Buffer
+	err = unpack(bytes.NewReader(data), packed, &plain)
+	return plain.Bytes(), err
 }
 
-func (c *Client) plainIndex(ctx context.Context, r *Release, f File) ([]byte, error) {
-	file, err := c.object(ctx, f, newMeter(c.Progress, f), r.byHash(f)...)
-	if err != nil {
-		return nil, err
+// readObject returns the content of a file that get brings into the cache. It is hashed once more: a power cut may have
+// spoilt what was right before. Then it is made anew.
+func (c *Client) readObject(ctx context.Context, f File, get func() (string, error)) ([]byte, error) {
+	for range 2 {
+		file, err := get()
+		if err != nil {
+			return nil, err
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) == f.SHA256 {
+			return data, nil
+		}
+		if err := errors.Join(c.Cache.RemoveObject(f.SHA256), ctx.Err()); err != nil {
+			return nil, err
+		}
 	}
-	return c.readIndex(file, f)
-}
-
-// unpackIndex fetches a compressed index and writes to w what is in it. The compressed file is not kept.
-func (c *Client) unpackIndex(ctx context.Context, r *Release, f File, w io.Writer) error {
-	packed, err := c.object(ctx, f, newMeter(c.Progress, f), r.byHash(f)...)
-	if err != nil {
-		return err
-	}
-	return errors.Join(decompress(packed, f, w), c.Cache.RemoveObject(f.SHA256))
+	return nil, &VerificationError{f.Path, redact(f.Archive), "changes while it is in the cache: the disk is at fault"}
 }
 
 func decompress(file string, f File, w io.Writer) error {
@@ -129,6 +163,11 @@ func decompress(file string, f File, w io.Writer) error {
 		return err
 	}
 	defer in.Close()
+	return unpack(in, f, w)
+}
+
+// unpack decompresses f, which in has, as its name says.
+func unpack(in io.ReaderAt, f File, w io.Writer) error {
 	out, err := deb.Decompress(f.Path, in, f.Size)
 	if err != nil {
 		return err

@@ -1,48 +1,93 @@
 package archive
 
 import (
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
-// proxies returns which proxy a request goes through: the environment's, else the one of apt's configuration, which is
-// below etc (/etc/apt), since a host that reaches its mirror by a proxy often has told apt alone. Like apt, it heeds
-// no_proxy for both; like Go, it reaches this machine itself directly.
-func proxies(etc fs.FS) func(*http.Request) (*url.URL, error) {
-	apt := aptProxies(etc)
+// proxies returns which proxy a request goes through: the one that apt's settings have for its host, else the
+// environment's, else the one that apt's settings have for all hosts, since a host that reaches its mirror by a proxy
+// often has told apt alone. Like apt, it heeds no_proxy for all of them; like Go, it reaches this machine itself
+// directly unless apt's settings name it. A proxy may have a login of apt's.
+func proxies(settings map[string]string, logins logins) func(*http.Request) (*url.URL, error) {
 	return func(req *http.Request) (*url.URL, error) {
-		if inEnvironment() {
-			return http.ProxyFromEnvironment(req)
+		proxy, err := chooseProxy(settings, req)
+		if proxy != nil && proxy.User == nil {
+			proxy.User = logins.of(proxy)
 		}
-		proxy := apt[req.URL.Scheme]
-		if proxy == "" || isExempt(req.URL.Hostname()) {
-			return nil, nil
-		}
-		return url.Parse(proxy)
+		return proxy, err
 	}
 }
 
-func inEnvironment() bool {
-	for _, name := range []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"} {
-		if os.Getenv(name) != "" {
-			return true
+func chooseProxy(settings map[string]string, req *http.Request) (*url.URL, error) {
+	host := req.URL.Hostname()
+	if proxy := aptProxy(settings, req.URL.Scheme, "::"+strings.ToLower(host)); proxy != "" {
+		if isExempt(host) {
+			return nil, nil
 		}
+		return parseProxy(proxy)
 	}
-	return false
+	if inEnvironment() {
+		return environmentProxy(req)
+	}
+	if isThisMachine(host) || isExempt(host) {
+		return nil, nil
+	}
+	return parseProxy(aptProxy(settings, req.URL.Scheme, ""))
+}
+
+// parseProxy reads a proxy of apt's settings.
+func parseProxy(proxy string) (*url.URL, error) {
+	if proxy == "" || strings.EqualFold(proxy, "DIRECT") {
+		return nil, nil
+	}
+	u, err := url.Parse(proxy)
+	if err != nil || u.Host == "" {
+		return nil, final{fmt.Errorf("apt's proxy %q is not an address", redact(proxy))}
+	}
+	return u, nil
+}
+
+// aptProxy returns the setting Proxy, or Proxy::HOST; https has that of http if none is its own (apt-transport-https(1)).
+func aptProxy(settings map[string]string, scheme, host string) string {
+	proxy := settings["acquire::"+scheme+"::proxy"+host]
+	if proxy == "" && scheme == "https" {
+		proxy = settings["acquire::http::proxy"+host]
+	}
+	return proxy
+}
+
+// environmentProxy is Go's choice, but that http_proxy is for https too if that has none, as for apt.
+func environmentProxy(req *http.Request) (*url.URL, error) {
+	proxy, err := http.ProxyFromEnvironment(req)
+	if proxy != nil || err != nil || req.URL.Scheme != "https" || isSet("https_proxy", "HTTPS_PROXY") {
+		return proxy, err
+	}
+	plain := *req.URL
+	plain.Scheme = "http"
+	return http.ProxyFromEnvironment(&http.Request{URL: &plain})
+}
+
+func inEnvironment() bool { return isSet("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY") }
+
+func isSet(names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return os.Getenv(name) != "" })
+}
+
+func isThisMachine(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // isExempt says if apt would go to the host directly: it is in no_proxy, or below a domain in it that starts with a dot.
 func isExempt(host string) bool {
-	ip := net.ParseIP(host)
-	if host == "localhost" || ip != nil && ip.IsLoopback() {
-		return true
-	}
 	for domain := range strings.SplitSeq(os.Getenv("no_proxy"), ",") {
 		if domain == host || strings.HasPrefix(domain, ".") && strings.HasSuffix(host, domain) {
 			return true
@@ -51,49 +96,43 @@ func isExempt(host string) bool {
 	return false
 }
 
-// aptProxies returns the proxy for each of the schemes http and https, if there is one.
-func aptProxies(etc fs.FS) map[string]string {
+// aptSettings returns what apt's configuration below etc says, and then the text more, by the settings' whole names in
+// lower case ("acquire::http::proxy"). What is set last is valid.
+func aptSettings(etc fs.FS, more string) map[string]string {
 	settings := map[string]string{}
-	for _, name := range aptFiles(etc) {
+	for _, name := range append(aptParts(etc, "apt.conf.d", "", ".conf"), "apt.conf") { // apt.conf(5): in this order
 		data, err := fs.ReadFile(etc, name)
 		if err != nil {
 			continue // apt would not get far without it, but a build need not
 		}
 		parseAptConf(string(data), settings)
 	}
-	proxy := map[string]string{"http": settings["acquire::http::proxy"], "https": settings["acquire::https::proxy"]}
-	if proxy["https"] == "" { // apt-transport-https(1): as for http
-		proxy["https"] = proxy["http"]
-	}
-	for scheme, value := range proxy {
-		if value == "" || strings.EqualFold(value, "DIRECT") {
-			delete(proxy, scheme)
-		}
-	}
-	return proxy
+	parseAptConf(more, settings)
+	return settings
 }
 
-// aptFiles returns the files that apt reads, in its order (apt.conf(5)); what a later one sets is valid.
-func aptFiles(etc fs.FS) []string {
-	var files []string
-	entries, err := fs.ReadDir(etc, "apt.conf.d")
-	if err != nil {
-		entries = nil // most hosts have none
-	}
-	for _, e := range entries {
-		if ext := path.Ext(e.Name()); ext == "" || ext == ".conf" {
-			files = append(files, path.Join("apt.conf.d", e.Name()))
-		}
-	}
-	return append(files, "apt.conf")
+// AptSettings returns the settings in a text of apt.conf(5), by their whole names in lower case: "acquire::http::proxy".
+func AptSettings(text string) map[string]string {
+	settings := map[string]string{}
+	parseAptConf(text, settings)
+	return settings
+}
+
+// IsTrue says whether a setting switches something on.
+func IsTrue(setting string) bool {
+	return slices.Contains([]string{"yes", "true", "with", "on", "enable", "1"}, strings.ToLower(setting))
+}
+
+// isFalse is apt's StringToBool: a word that it does not know leaves the default, which is true wherever this is asked.
+func isFalse(setting string) bool {
+	return slices.Contains([]string{"no", "false", "without", "off", "disable", "0"}, strings.ToLower(setting))
 }
 
 // aptToken is a comment, a string, a mark or a word of apt.conf.
 var aptToken = regexp.MustCompile(`(?s)//[^\n]*|#[^\n]*|/\*.*?\*/|"[^"\n]*"|[{};]|[^\s"{};]+`)
 
-// parseAptConf adds the settings in the text of a configuration file of apt to settings, by their whole names in lower
-// case ("acquire::http::proxy"). Both styles of apt.conf(5) are understood, A::B "value"; and A { B "value"; };.
-// What is not a setting is passed over.
+// parseAptConf adds the settings in the text of a configuration file of apt to settings. Both styles of apt.conf(5) are
+// understood, A::B "value"; and A { B "value"; };. What is not a setting is passed over.
 func parseAptConf(text string, settings map[string]string) {
 	var scopes, words []string
 	for _, token := range aptToken.FindAllString(text, -1) {

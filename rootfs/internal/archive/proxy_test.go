@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -47,11 +46,18 @@ Acquire {
 		{"nonsense", map[string]string{"apt.conf": `}}}; { "; Acquire::http::Proxy`}, map[string]string{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			etc := fstest.MapFS{}
-			for name, text := range test.files {
-				etc[name] = &fstest.MapFile{Data: []byte(text)}
+			settings := aptSettings(apt(test.files), "")
+			got := map[string]string{}
+			for _, scheme := range []string{"http", "https"} {
+				u, err := parseProxy(aptProxy(settings, scheme, ""))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if u != nil {
+					got[scheme] = u.String()
+				}
 			}
-			if diff := cmp.Diff(test.want, aptProxies(etc)); diff != "" {
+			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("proxies (-want +got):\n%s", diff)
 			}
 		})
@@ -73,13 +79,19 @@ func FuzzAptConf(f *testing.F) {
 	})
 }
 
+// TestProxyChoice: the proxy of the host itself, else that of all.
 func TestProxyChoice(t *testing.T) {
-	apt := fstest.MapFS{"apt.conf": &fstest.MapFile{Data: []byte(`Acquire::http::Proxy "http://apt:1";`)}}
 	for _, name := range []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("no_proxy", "exempt.test,.local")
-	choose := proxies(apt)
+	etc := apt(map[string]string{
+		"apt.conf": `Acquire::http::Proxy "http://apt:1"; Acquire::http::Proxy::direct.test "DIRECT";
+Acquire { http { Proxy { Special.test "http://special:2/"; nonsense.test "special"; exempt.test "http://special:2"; };
+	Proxy::127.0.0.2 "http://local:3"; }; https::Proxy::secure.test "https://secure:4"; };`,
+		"auth.conf": "machine http://special:2 login me password x\nmachine secure login you password y",
+	})
+	choose := proxies(aptSettings(etc, `Acquire::http::Proxy::option.test "http://option:5";`), readLogins(etc))
 	for target, want := range map[string]string{
 		"http://archive.test/debian":  "http://apt:1",
 		"https://archive.test/debian": "http://apt:1",
@@ -88,20 +100,50 @@ func TestProxyChoice(t *testing.T) {
 		"http://127.0.0.1:80/debian":  "",
 		"http://localhost/debian":     "",
 		"http://[::1]/debian":         "",
+		"http://direct.test/":         "",
+		"https://direct.test/":        "",
+		"http://special.test:8080/":   "http://me:x@special:2/",
+		"http://SPECIAL.test/":        "http://me:x@special:2/",
+		"http://127.0.0.2/":           "http://local:3",
+		"http://secure.test/":         "http://apt:1",
+		"https://secure.test/":        "https://you:y@secure:4",
+		"http://option.test/":         "http://option:5",
+		"http://nonsense.test/":       `apt's proxy "special" is not an address`,
 	} {
 		u, err := url.Parse(target)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := choose(&http.Request{URL: u})
+		proxy, err := choose(&http.Request{URL: u})
+		got := ""
+		if proxy != nil {
+			got = proxy.String()
+		}
 		if err != nil {
-			t.Fatal(err)
+			got = err.Error()
 		}
-		if got == nil {
-			got = &url.URL{}
-		}
-		if got.String() != want {
+		if got != want {
 			t.Errorf("%s goes by %q, not %q", target, got, want)
+		}
+	}
+}
+
+// TestProxyOfOptions goes by a proxy that only AptOptions name, and to which a password belongs.
+func TestProxyOfOptions(t *testing.T) {
+	for _, name := range []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy"} {
+		t.Setenv(name, "")
+	}
+	server := archivetest.Start(t, sample())
+	proxy := strings.Replace(strings.TrimSuffix(server.URL, "/debian"), "http://", "http://me:x@", 1)
+	c, s := client(t), source(t, server)
+	c.Etc, c.AptOptions = apt(nil), `Acquire::http::Proxy "`+proxy+`";`
+	s.URI = "http://archive.test/debian"
+	if _, _, err := mainIndex(t, c, s); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range server.Requests("") {
+		if r.Header.Get("Proxy-Authorization") != "Basic bWU6eA==" || r.Header.Get("Authorization") != "" {
+			t.Errorf("request %v", r)
 		}
 	}
 }
@@ -128,6 +170,18 @@ func TestProxyOfEnvironment(t *testing.T) {
 }
 
 func fetchByProxy(t *testing.T, dir string) {
+	// For https it is the same one, as nothing else is said about that; and apt's word about one host is more exact.
+	for target, direct := range map[string]bool{"https://archive.test/": false, "http://direct.test/": true} {
+		u, err := url.Parse(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settings := aptSettings(apt(nil), `Acquire::http::Proxy "http://apt:1"; Acquire::http::Proxy::direct.test "DIRECT";`)
+		proxy, err := proxies(settings, nil)(&http.Request{URL: u})
+		if err != nil || (proxy == nil) != direct || proxy != nil && proxy.String() != os.Getenv("http_proxy") {
+			t.Errorf("%s goes by %v, %v", target, proxy, err)
+		}
+	}
 	cache, err := layer.Open(dir + "/cache")
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,12 @@ type Release struct {
 	Architectures []string
 	Components    []string
 	AcquireByHash bool
-	Files         map[string]File // indexes by their path below the Release file; File.Path is below the archive
+	Version       string // "13.2"
+
+	NotAutomatic, ButAutomaticUpgrades bool // as experimental and backports have them
+
+	Files map[string]File // indexes by their path below the Release file; File.Path is below the archive
+	Text  []byte          // InRelease, or Release, as it came
 
 	// separateAll: packages of architecture "all" are in an index of their own only.
 	separateAll bool
@@ -39,30 +44,186 @@ const maxFuture = 10 * time.Second
 
 // Release fetches and verifies the Release file of a suite: InRelease, or Release and Release.gpg where there is none.
 // It must be signed by a key of the keyring, be of the suite that was asked for, not be from the future, and not have
-// expired. An InRelease that the server says has not changed is taken from the cache, and checked in the same way.
+// expired. What the server says has not changed is taken from the cache, and checked in the same way. So is what was
+// there before if the server has something older: this is what an attacker would send who wants a hole unmended.
+//
+// Without authentication, and only then, there need not be a Release file (see bare).
 func (c *Client) Release(ctx context.Context, s Source) (*Release, error) {
-	name := "InRelease"
-	text, err := c.inRelease(ctx, s)
-	if errors.Is(err, fs.ErrNotExist) {
-		name = "Release"
-		text, err = c.detachedRelease(ctx, s)
+	r, err := c.release(ctx, s)
+	if isAbsent(err) && s.Unauthenticated {
+		r, err = c.bare(ctx, s)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	var several failures
+	switch {
+	case errors.As(err, new(*OfflineError)):
+		return nil, &OfflineError{[]string{"InRelease of " + s.String()}}
+	case isAbsent(err) && errors.Is(err, fs.ErrNotExist) && !errors.As(err, &several):
 		return nil, fmt.Errorf("archive %s has no suite %q: neither InRelease nor Release is there", redact(s.URI), s.Suite)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
-	}
-	r, err := parseRelease(text)
-	if err == nil {
-		r.bind(s)
-		err = r.check(c.now())
-	}
-	if err != nil {
-		return nil, s.refuse(name, err)
 	}
 	if err := r.checkComponents(); err != nil {
 		return nil, err
+	}
+	return r, nil
+}
+
+// edition is a Release file with what vouches for it, as it is in the archive or in the cache.
+type edition struct {
+	names    []string // InRelease, or Release and Release.gpg
+	files    [][]byte
+	modified time.Time // of the first of them
+}
+
+func (c *Client) release(ctx context.Context, s Source) (r *Release, err error) {
+	for _, names := range s.forms() {
+		r, err = c.latest(ctx, s, names)
+		if !isAbsent(err) && !errors.As(err, new(*OfflineError)) {
+			return r, err
+		}
+	}
+	return nil, err
+}
+
+// forms are the names of the files in which the Release file may be, the better ones first.
+func (s Source) forms() [][]string {
+	switch {
+	case s.InRelease != "":
+		return [][]string{{s.InRelease}}
+	case s.Unauthenticated:
+		return [][]string{{"InRelease"}, {"Release"}}
+	}
+	return [][]string{{"InRelease"}, {"Release", "Release.gpg"}}
+}
+
+// latest returns the Release file that is in the archive or, if that is not newer, the one in the cache.
+func (c *Client) latest(ctx context.Context, s Source, names []string) (*Release, error) {
+	old, err := c.cached(s, names)
+	if err != nil {
+		return nil, err
+	}
+	got, err := c.published(ctx, s, names, old.modified)
+	if err == errNotModified || errors.As(err, new(*OfflineError)) && old.files != nil {
+		return c.read(s, old)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.read(s, got)
+	if err != nil {
+		return nil, err
+	}
+	if before, err := c.newer(s, r.Date); before != nil || err != nil {
+		return before, err
+	}
+	return r, c.keep(s, got)
+}
+
+// newer returns a Release file in the cache that is newer than date, in whichever form it came; nil if there is none.
+func (c *Client) newer(s Source, date time.Time) (*Release, error) {
+	for _, names := range s.forms() {
+		old, err := c.cached(s, names)
+		if err != nil {
+			return nil, err
+		}
+		if r, err := c.read(s, old); err == nil && r.Date.After(date) {
+			return r, nil
+		}
+	}
+	return nil, nil
+}
+
+// published fetches the files of a Release file. The error is errNotModified if the first was last changed at known.
+func (c *Client) published(ctx context.Context, s Source, names []string, known time.Time) (edition, error) {
+	e := edition{names: names}
+	for i, name := range names {
+		d, err := c.document(ctx, s.beside(name), known)
+		if i > 0 && isAbsent(err) {
+			err = s.refuse(names[0], fmt.Errorf("is not signed: there is no %s", name))
+		}
+		if err != nil {
+			return edition{}, err
+		}
+		if i == 0 {
+			e.modified, known = d.modified, time.Time{}
+		}
+		e.files = append(e.files, d.data)
+	}
+	return e, nil
+}
+
+// beside is where a file of the directory of InRelease is.
+func (s Source) beside(name string) copies {
+	return copies{s.archives(), []string{path.Join(s.dists(), name)}}
+}
+
+// cached returns the Release file in the cache, or nothing if there is none that s would believe. What was never
+// verified is for those only who have nothing else.
+func (c *Client) cached(s Source, names []string) (edition, error) {
+	if isLocal(s.URI) || s.Unauthenticated && !c.Offline {
+		return edition{}, nil
+	}
+	e := edition{names: names}
+	for i, name := range names {
+		data, modified, err := c.Cache.Document(s.documentKey(name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return edition{}, nil
+		}
+		if err != nil {
+			return edition{}, err
+		}
+		if i == 0 {
+			e.modified = modified
+		}
+		e.files = append(e.files, data)
+	}
+	if _, err := c.authenticate(s, e); err != nil {
+		return edition{}, nil
+	}
+	return e, nil
+}
+
+// keep puts a Release file into the cache, but for that of a directory: it is there anyway, and whoever makes archives
+// for himself may go back in time.
+func (c *Client) keep(s Source, e edition) error {
+	if isLocal(s.URI) {
+		return nil
+	}
+	for i, name := range e.names {
+		if err := c.Cache.WriteDocument(s.documentKey(name), e.files[i], e.modified); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// documentKey names a file in the cache by its address. What was not verified is apart from what was.
+func (s Source) documentKey(name string) string {
+	key := strings.TrimRight(s.URI, "/") + "/" + path.Join(s.dists(), name)
+	if s.Unauthenticated {
+		key = "unauthenticated " + key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}
+
+// read verifies and checks a Release file. Its errors are VerificationErrors.
+func (c *Client) read(s Source, e edition) (*Release, error) {
+	if e.files == nil {
+		return nil, fs.ErrNotExist
+	}
+	text, err := c.authenticate(s, e)
+	var r *Release
+	if err == nil {
+		r, err = parseRelease(text)
+	}
+	if err == nil {
+		r.Text = e.files[0]
+		r.bind(s)
+		err = c.check(r)
+	}
+	if err != nil {
+		return nil, s.refuse(e.names[0], err)
 	}
 	return r, nil
 }
@@ -72,58 +233,19 @@ func (s Source) refuse(file string, reason error) error {
 	return &VerificationError{File: file, Archive: s.String(), Reason: reason.Error()}
 }
 
-// inRelease returns the text of the InRelease file.
-func (c *Client) inRelease(ctx context.Context, s Source) ([]byte, error) {
-	u, err := locate(s.URI, path.Join(s.dists(), "InRelease"))
-	if err != nil {
-		return nil, err
-	}
-	key := sha256.Sum256([]byte(u.String()))
-	known, text, err := c.cached(hex.EncodeToString(key[:]), s)
-	if err != nil {
-		return nil, err
-	}
-	got, err := c.document(ctx, u, known)
-	if err == errNotModified {
-		return text, nil
-	}
-	if err != nil {
-		return nil, err
-	}
+// authenticate returns the text of a Release file that was signed by a key of the source's keyring.
+func (c *Client) authenticate(s Source, e edition) ([]byte, error) {
 	if s.Unauthenticated {
-		return stripSignature(got.data), nil
+		return stripSignature(e.files[0]), nil
 	}
-	if text, err = c.authenticate(got.data, s); err != nil {
-		return nil, s.refuse("InRelease", err)
+	signed, err := splitClearsigned(e.files[0])
+	if len(e.files) > 1 {
+		signed, err = splitDetached(e.files[0], e.files[1])
 	}
-	return text, c.Cache.WriteDocument(hex.EncodeToString(key[:]), got.data, got.modified)
-}
-
-// cached returns when the InRelease in the cache was last changed, and its text. It returns zero values if there is
-// none, or none that s would believe.
-func (c *Client) cached(key string, s Source) (modified time.Time, text []byte, err error) {
-	data, modified, err := c.Cache.Document(key)
-	if errors.Is(err, fs.ErrNotExist) || s.Unauthenticated {
-		return time.Time{}, nil, nil
+	if err == nil {
+		err = s.Keyring.verify(signed, c.now(), s.IgnoreKeyExpiry)
 	}
-	if err != nil {
-		return time.Time{}, nil, err
-	}
-	if text, err = c.authenticate(data, s); err != nil {
-		return time.Time{}, nil, nil
-	}
-	return modified, text, nil
-}
-
-func (c *Client) authenticate(inRelease []byte, s Source) ([]byte, error) {
-	signed, err := splitClearsigned(inRelease)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Keyring.verify(signed, c.now()); err != nil {
-		return nil, err
-	}
-	return signed.text, nil
+	return signed.text, err
 }
 
 // stripSignature returns the text of an InRelease file that is not to be verified, and which may be unsigned.
@@ -135,37 +257,39 @@ func stripSignature(inRelease []byte) []byte {
 	return signed.text
 }
 
-// detachedRelease returns the text of the Release file.
-func (c *Client) detachedRelease(ctx context.Context, s Source) ([]byte, error) {
-	text, err := c.beside(ctx, s, "Release")
-	if err != nil || s.Unauthenticated {
-		return text, err
+// bare describes an archive that has indexes and no Release file, as dpkg-scanpackages makes them. Nobody vouches for
+// the indexes: their sums are those of the files that are there now.
+func (c *Client) bare(ctx context.Context, s Source) (*Release, error) {
+	r := &Release{Source: s, Files: map[string]File{}, Components: s.Components, Architectures: []string{s.Arch}}
+	components := s.Components
+	if s.flat() {
+		components = []string{""}
 	}
-	signature, err := c.beside(ctx, s, "Release.gpg")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, s.refuse("Release", errors.New("is not signed: there is no Release.gpg"))
+	for _, component := range components {
+		name := r.indexName(component, s.Arch)
+		if err := c.addBare(ctx, r, name); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	signed, err := splitDetached(text, signature)
-	if err == nil {
-		err = s.Keyring.verify(signed, c.now())
-	}
-	if err != nil {
-		return nil, s.refuse("Release", err)
-	}
-	return text, nil
+	r.bind(s)
+	return r, nil
 }
 
-// beside fetches a file of the directory where InRelease would be.
-func (c *Client) beside(ctx context.Context, s Source, name string) ([]byte, error) {
-	u, err := locate(s.URI, path.Join(s.dists(), name))
-	if err != nil {
-		return nil, err
+// addBare adds the first form of an index that is there.
+func (c *Client) addBare(ctx context.Context, r *Release, name string) (err error) {
+	for _, suffix := range append(suffixes, "") {
+		var d document
+		d, err = c.document(ctx, r.Source.beside(name+suffix), time.Time{})
+		if err == nil {
+			sum := sha256.Sum256(d.data)
+			r.Files[name+suffix] = File{Path: name + suffix, Size: int64(len(d.data)), SHA256: hex.EncodeToString(sum[:])}
+			return nil
+		}
+		if !isAbsent(err) {
+			return err
+		}
 	}
-	d, err := c.document(ctx, u, time.Time{})
-	return d.data, err
+	return err
 }
 
 // parseRelease reads the fields of a Release file that matter here. Its errors complete "InRelease of … ".
@@ -182,6 +306,10 @@ func parseRelease(text []byte) (*Release, error) {
 		Architectures: strings.Fields(p.Get("Architectures")),
 		Components:    strings.Fields(p.Get("Components")),
 		AcquireByHash: p.Get("Acquire-By-Hash") == "yes",
+		Version:       p.Get("Version"),
+
+		NotAutomatic:         p.Get("NotAutomatic") == "yes",
+		ButAutomaticUpgrades: p.Get("ButAutomaticUpgrades") == "yes",
 	}
 	r.separateAll = slices.Contains(r.Architectures, "all") && p.Get("No-Support-for-Architecture-all") != "Packages"
 	if r.Date, err = parseDate(p.Get("Date")); err != nil {
@@ -235,38 +363,46 @@ func parseSums(field string) (map[string]File, error) {
 func (r *Release) bind(s Source) {
 	r.Source = s
 	for name, f := range r.Files {
-		f.Archive, f.Path = s.URI, path.Join(s.dists(), name)
+		f.Archive, f.Mirrors, f.Path = s.URI, s.Mirrors, path.Join(s.dists(), name)
 		r.Files[name] = f
 	}
 }
 
 // check says what speaks against using the release now. Its errors complete "InRelease of … ".
-func (r *Release) check(now time.Time) error {
+func (c *Client) check(r *Release) error {
+	settings := map[string]string{}
+	parseAptConf(c.AptOptions, settings)
 	if !r.isSuite(r.Source.Suite) {
 		return fmt.Errorf("is of another suite: %s (%s)", r.Codename, r.Suite)
 	}
-	if r.Date.After(now.Add(maxFuture)) {
+	now := c.now()
+	if r.Date.After(now.Add(maxFuture)) && !isFalse(settings["acquire::check-date"]) {
 		return fmt.Errorf("is dated %s, which is in the future: this machine's clock says %s",
 			r.Date.Format(time.RFC1123), now.UTC().Format(time.RFC1123))
 	}
-	if !r.ValidUntil.IsZero() && now.After(r.ValidUntil) && !r.Source.IgnoreValidUntil {
-		return fmt.Errorf("was valid until %s: the mirror is behind; use another, or --no-check-valid-until to accept it",
-			r.ValidUntil.Format(time.RFC1123))
+	if r.ValidUntil.IsZero() || !now.After(r.ValidUntil) || r.Source.IgnoreValidUntil ||
+		isFalse(settings["acquire::check-date"]) || isFalse(settings["acquire::check-valid-until"]) {
+		return nil
 	}
-	return nil
+	remedy := "the mirror is behind; use another"
+	if c.Offline {
+		remedy = "what is in the cache is too old; fetch it anew"
+	}
+	return fmt.Errorf("was valid until %s: %s, or --no-check-valid-until to accept it", r.ValidUntil.Format(time.RFC1123), remedy)
 }
 
-// isSuite says whether the release is what name stands for. Old security archives were at CODENAME/updates. A flat
-// archive has no name.
+// isSuite says whether the release is what name stands for. Some archives have suites below others, as the security
+// archive had CODENAME/updates: as for apt, what is below does not count. Many small ones do not say what they are. What
+// nobody vouches for may say anything.
 func (r *Release) isSuite(name string) bool {
-	if r.Source.flat() {
+	if r.Source.flat() || r.Source.Unauthenticated || r.Suite == "" && r.Codename == "" {
 		return true
 	}
 	if name == r.Codename || name == r.Suite {
 		return name != ""
 	}
-	dir, last := path.Split(name)
-	return last == "updates" && r.isSuite(path.Clean(dir))
+	slash := strings.LastIndexByte(name, '/')
+	return slash > 0 && r.isSuite(name[:slash])
 }
 
 func (r *Release) checkComponents() error {

@@ -104,8 +104,11 @@ func TestIsSuite(t *testing.T) {
 		{"buster/updates", "oldoldstable", "buster", true},
 		{"trixie-updates", "stable", "trixie", false},
 		{"trixie", "oldstable", "bookworm", false},
-		{"updates", "", "", false},
-		{"", "", "", false},
+		{"jessie/snapshots/2018", "", "jessie", true},
+		{"/jessie", "", "jessie", false},
+		{"updates", "", "jessie", false},
+		{"", "", "jessie", false},
+		{"anything", "", "", true},
 		{"anything/", "", "", true},
 	} {
 		r := Release{Source: Source{Suite: test.asked}, Suite: test.suite, Codename: test.codename}
@@ -152,7 +155,7 @@ func FuzzInRelease(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if Keyring.verify(Keyring{}, s, date) == nil {
+		if Keyring.verify(Keyring{}, s, date, false) == nil {
 			t.Error("a keyring without keys believes it")
 		}
 	})

@@ -22,6 +22,9 @@ import (
 type Deb struct {
 	Path   string
 	SHA256 string // in hexadecimal; if it is set, the file's bytes are checked before anything of it is unpacked
+
+	// Refetch makes the file at Path anew, once, if its bytes are not those; nil: nobody can.
+	Refetch func(context.Context) error
 }
 
 // archive is a package file on its way into the root.
@@ -59,6 +62,11 @@ func readArchives(ctx context.Context, debs []Deb, parallel int) ([]*archive, er
 				return err
 			}
 			a, err := readArchive(d)
+			if errors.As(err, new(*damage)) && d.Refetch != nil {
+				if err = d.Refetch(ctx); err == nil {
+					a, err = readArchive(d)
+				}
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", path.Base(d.Path), err)
 			}
@@ -114,6 +122,13 @@ func controlRecord(data []byte) (*record, error) {
 	return newRecord(stanza)
 }
 
+// damage is a file whose bytes are not those that were verified when it came.
+type damage struct{ got, want string }
+
+func (d *damage) Error() string {
+	return fmt.Sprintf("its bytes have SHA256 %s, not %s", d.got, d.want)
+}
+
 func checkSum(file io.Reader, want string) error {
 	if want == "" {
 		return nil
@@ -123,7 +138,7 @@ func checkSum(file io.Reader, want string) error {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); !strings.EqualFold(got, want) {
-		return fmt.Errorf("its bytes have SHA256 %s, not %s", got, want)
+		return &damage{got, want}
 	}
 	return nil
 }

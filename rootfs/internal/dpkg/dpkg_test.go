@@ -2,8 +2,10 @@ package dpkg
 
 import (
 	"archive/tar"
+	"context"
 	"crypto/md5"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -195,6 +197,45 @@ func TestChecksum(t *testing.T) {
 	}
 	if got := r.listing(); len(got) != 0 {
 		t.Errorf("unpacked all the same: %v", got)
+	}
+}
+
+// TestRefetch: a file that was spoilt is asked for once more.
+func TestRefetch(t *testing.T) {
+	broken := errors.New("no network")
+	for _, test := range []struct {
+		name    string
+		brings  func(good []byte) []byte
+		err     error
+		wants   string // end of the error
+		fetches int
+	}{
+		{name: "brings the right file", brings: func(good []byte) []byte { return good }, fetches: 1},
+		{name: "brings nothing", brings: func([]byte) []byte { return nil }, wants: ", not SUM", fetches: 1},
+		{name: "fails", brings: func(good []byte) []byte { return good }, err: broken, wants: "no network", fetches: 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newTestRoot(t)
+			deb := r.write(testDeb{name: "a", members: []tar.Header{file("./a")}})[0]
+			data, err := os.ReadFile(deb.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			deb.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data))
+			fetches := 0
+			deb.Refetch = func(context.Context) error {
+				fetches++
+				return errors.Join(os.WriteFile(deb.Path, test.brings(data), 0o644), test.err)
+			}
+			if err := os.WriteFile(deb.Path, []byte("spoilt"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			_, err = Extract(t.Context(), Options{Root: r.dir}, []Deb{deb})
+			want := strings.ReplaceAll(test.wants, "SUM", deb.SHA256)
+			if (err == nil) != (want == "") || !strings.HasSuffix(message(err), want) || fetches != test.fetches {
+				t.Errorf("after %d fetches, error %q, want %q", fetches, message(err), want)
+			}
+		})
 	}
 }
 
