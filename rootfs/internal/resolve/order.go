@@ -27,7 +27,7 @@ func (s *solver) choices(roots []*slot) []Choice {
 		seen[v.slot.id] = true
 		follow(v, true)
 		if st := s.state(v); !st.installed {
-			list = append(list, Choice{Package: v.Package, Archive: v.archive, Auto: st.auto})
+			list = append(list, Choice{Package: v.Package, Archive: s.indexes[v.index].archive, Auto: st.auto})
 		}
 		follow(v, false)
 	}

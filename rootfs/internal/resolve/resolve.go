@@ -22,11 +22,24 @@ import (
 	"vmbuild/rootfs/internal/control"
 )
 
-// Archive is one index of packages and what apt would know about its source.
+// Archive is what one source offers and what apt would know about it. How it is read in parts does not matter to what
+// is chosen, unless preferences or patterns ask for components.
 type Archive struct {
+	Indexes  []Index
+	Packages []control.Package // more of them, of no component
+
+	Suite, Codename                    string // of its Release file, as are the next two lines
+	Origin, Label, Version             string
+	NotAutomatic, ButAutomaticUpgrades bool
+
+	Site     string // host of its URI; empty if it is on this machine
+	Priority int    // of its versions, instead of apt's default; 0: that default
+}
+
+// Index is one Packages file.
+type Index struct {
+	Component, Arch string
 	Packages        []control.Package
-	Suite, Codename string // what name/suite in a request can mean
-	Priority        int    // pin of all its packages; 0 means 500, below 0 hides them unless they are named exactly
 }
 
 // Choice is a package that was chosen.
@@ -38,10 +51,13 @@ type Choice struct {
 
 // Request says what is to be installed.
 type Request struct {
-	// Packages are names, with an architecture if it is not the native one (name:arch), a version (name=version) or
-	// an archive's suite or codename (name/suite); with a hyphen behind it (name-) the package is excluded.
+	// Packages are words as apt-get install takes them: names, with an architecture if it is not the native one
+	// (name:arch), a version (name=version) or an archive's suite, codename or version (name/suite); tasks (name^);
+	// globs; regular expressions; patterns of apt-patterns(7). A hyphen behind one of them (name-) excludes what it
+	// means, a plus sign (name+) changes nothing. A word that could be a package's name is never taken for a regular
+	// expression: apt-get, other than apt, takes "python3.1" for one.
 	Packages   []string
-	Exclude    []string // names that must not be installed
+	Exclude    []string // words, what they mean must not be installed; they may mean nothing
 	Essential  bool     // all packages of the native architecture that are Essential: yes
 	Priorities []string // all packages of the native architecture with one of these priorities
 	Recommends bool     // follow Recommends as apt does by default

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,26 +16,33 @@ import (
 // archive makes an archive of stanzas; Version and Architecture are "1" and "amd64" where they are left out.
 func archive(t *testing.T, stanzas string) Archive {
 	t.Helper()
-	var complete strings.Builder
+	packages, err := control.ParseIndex([]byte(complete(t, stanzas)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Archive{Packages: packages, Suite: "stable", Codename: "trixie"}
+}
+
+// complete adds to stanzas what they leave out, and what makes them installable for apt.
+func complete(t *testing.T, stanzas string) string {
+	t.Helper()
+	var b strings.Builder
 	for p, err := range control.Paragraphs([]byte(stanzas)) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, f := range p.Fields() {
-			fmt.Fprintf(&complete, "%s: %s\n", f.Name, f.Value)
+			fmt.Fprintf(&b, "%s: %s\n", f.Name, f.Value)
 		}
 		for name, value := range map[string]string{"Version": "1", "Architecture": "amd64"} {
 			if p.Get(name) == "" {
-				fmt.Fprintf(&complete, "%s: %s\n", name, value)
+				fmt.Fprintf(&b, "%s: %s\n", name, value)
 			}
 		}
-		complete.WriteString("\n")
+		sum := sha256.Sum256([]byte(p.Get("Package") + p.Get("Version") + p.Get("Architecture")))
+		fmt.Fprintf(&b, "Filename: pool/%s.deb\nSize: 1\nSHA256: %x\n\n", p.Get("Package"), sum)
 	}
-	packages, err := control.ParseIndex([]byte(complete.String()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return Archive{Packages: packages, Suite: "stable", Codename: "trixie"}
+	return b.String()
 }
 
 // show lists choices as words: name, :arch if it is foreign, =version if it is not 1, + if it is not automatic.
@@ -381,7 +389,7 @@ func TestArchives(t *testing.T) {
 		{packages: "b=1 c=2", want: "b+@0 c=2+@1"},
 		{packages: "a=9", want: "a=9+@3"},
 		{packages: "a/rc-buggy", want: "a=9+@3"},
-		{packages: "a=7", err: `resolve packages: package "a" has no version 7, only 1, 2, 9`},
+		{packages: "a=7", err: `resolve packages: package "a" has no version 7, only 9, 2, 1`},
 		{packages: "c/sid", err: `resolve packages: package "c" is not in suite "sid", only in versions 3, 2`},
 		{packages: "a=2", err: `resolve packages: package "a" cannot be installed: a depends on b (>= 2), but b 1.1 is to be installed, not 2`},
 		{packages: "e", err: `resolve packages: package "e" cannot be installed: it is pinned below 0 in all archives that have it`},

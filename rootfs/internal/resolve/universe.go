@@ -8,13 +8,10 @@ import (
 	"vmbuild/rootfs/internal/control"
 )
 
-// defaultPriority is the pin of an archive that nothing was said about (apt_preferences(5)).
-const defaultPriority = 500
-
 // Universe is all that could be installed. It is not changed by resolving, so several goroutines can use it at once.
 type Universe struct {
 	native   string
-	archives []Archive
+	indexes  []index
 	names    map[string]*name
 	ordered  []*name // in the order of the indexes
 	packages []*slot
@@ -45,26 +42,51 @@ type name struct {
 	slots     []*slot // one per architecture; none if the name is virtual
 	providers []provider
 	rank      int // see setRanks
+
+	one [1]*slot // where slots begin: most names have one
 }
 
 // slot is what can be installed at most once: a name in one architecture.
 type slot struct {
 	*name
 	id        int
-	arch      string // never "all"; such packages count as native
-	versions  []*version
-	candidate *version // nil if all versions are pinned below 0
-	essential bool     // at least one version is
+	arch      string     // never "all"; such packages count as native
+	versions  []*version // the newest first
+	candidate *version   // nil if all versions are pinned below 0
+	essential bool       // at least one version is
 	protected bool
+
+	one [1]*version // where versions begin: most packages have one
 }
 
 // version is one version of a package.
 type version struct {
 	*control.Package
-	slot     *slot
-	id       int
-	archive  int   // the first of those with the best pin
-	archives []int // the others that have it
+	slot    *slot
+	id      int
+	index   int   // the one it is taken from: the first of those with the highest priority
+	indexes []int // the others that have it
+	pin     int   // priority of its own, 0 if it has none
+}
+
+// index is an Index in its Archive.
+type index struct {
+	Index
+	*Archive
+	archive  int // its place among the archives
+	priority int
+}
+
+func (in *index) defaultPriority() int {
+	switch {
+	case in.Archive.Priority != 0:
+		return in.Archive.Priority
+	case in.ButAutomaticUpgrades:
+		return backportsPriority
+	case in.NotAutomatic:
+		return manualPriority
+	}
+	return defaultPriority
 }
 
 // provider is a Provides entry as seen from the name that is provided.
@@ -74,24 +96,34 @@ type provider struct {
 	version string // empty if the entry has none
 }
 
-// NewUniverse indexes the packages of the archives. Relation fields it cannot parse are taken as empty here and make
-// Resolve fail when they matter.
+// NewUniverse indexes the packages of the archives under apt's own policy. Relation fields it cannot parse are taken as
+// empty here and make Resolve fail when they matter.
 func NewUniverse(nativeArch string, archives []Archive) *Universe {
-	total := 0
-	for _, a := range archives {
-		total += len(a.Packages)
+	u, err := NewPinnedUniverse(nativeArch, archives, Policy{})
+	if err != nil {
+		panic(err) // there is nothing in the zero policy that could be wrong
 	}
+	return u
+}
+
+// NewPinnedUniverse indexes the packages of the archives under a policy. It fails if the policy's expressions cannot be
+// read or its default release is that of none of the archives.
+func NewPinnedUniverse(nativeArch string, archives []Archive, p Policy) (*Universe, error) {
+	indexes, total := split(archives)
 	u := &Universe{
 		native:   nativeArch,
-		archives: archives,
+		indexes:  indexes,
 		names:    make(map[string]*name, 2*total),
 		ordered:  make([]*name, 0, 2*total),
 		packages: make([]*slot, 0, total),
 	}
-	for i, a := range archives {
-		for j := range a.Packages {
-			u.add(&a.Packages[j], i)
+	for i, in := range u.indexes {
+		for j := range in.Index.Packages {
+			u.add(&in.Index.Packages[j], i)
 		}
+	}
+	if err := u.apply(p); err != nil {
+		return nil, err
 	}
 	for _, s := range u.packages {
 		u.choose(s)
@@ -99,31 +131,40 @@ func NewUniverse(nativeArch string, archives []Archive) *Universe {
 			u.addProvides(v)
 		}
 	}
-	return u
+	return u, nil
 }
 
-func (u *Universe) add(p *control.Package, archive int) {
+// split lists the indexes of all archives, and the number of packages in them.
+func split(archives []Archive) (list []index, total int) {
+	for i := range archives {
+		a := &archives[i]
+		for _, in := range append(slices.Clip(a.Indexes), Index{Packages: a.Packages}) {
+			if len(in.Packages) > 0 {
+				list = append(list, index{Index: in, Archive: a, archive: i})
+				total += len(in.Packages)
+			}
+		}
+	}
+	return list, total
+}
+
+func (u *Universe) add(p *control.Package, index int) {
 	s := u.slot(p.Name, u.arch(p))
 	s.essential = s.essential || p.Essential
 	s.protected = s.protected || p.Protected
 	for _, v := range s.versions {
 		if v.Version == p.Version && v.SHA256 == p.SHA256 {
-			u.alsoIn(v, archive)
+			v.indexes = append(v.indexes, index)
 			return
 		}
 	}
 	v := u.newVersion.next()
-	*v = version{Package: p, slot: s, id: u.versions, archive: archive}
+	*v = version{Package: p, slot: s, id: u.versions, index: index}
+	if s.versions == nil {
+		s.versions = s.one[:0]
+	}
 	s.versions = append(s.versions, v)
 	u.versions++
-}
-
-// alsoIn records that a later archive has v too.
-func (u *Universe) alsoIn(v *version, archive int) {
-	if u.priority(archive) > u.priority(v.archive) {
-		archive, v.archive = v.archive, archive
-	}
-	v.archives = append(v.archives, archive)
 }
 
 // arch is the architecture in which p counts.
@@ -141,6 +182,9 @@ func (u *Universe) slot(text, arch string) *slot {
 	}
 	s := u.newSlot.next()
 	*s = slot{name: n, id: len(u.packages), arch: arch}
+	if n.slots == nil {
+		n.slots = n.one[:0]
+	}
 	n.slots = append(n.slots, s)
 	u.packages = append(u.packages, s)
 	return s
@@ -167,26 +211,28 @@ func (n *name) forArch(arch string) *slot {
 	return nil
 }
 
-// choose sorts the versions of s, best first, and sets the candidate.
+// choose sorts the versions of s, the newest first, and sets the candidate: the newest of those with the highest
+// priority.
 func (u *Universe) choose(s *slot) {
 	if len(s.versions) > 1 {
-		slices.SortStableFunc(s.versions, func(a, b *version) int {
-			if c := u.priority(b.archive) - u.priority(a.archive); c != 0 {
-				return c
-			}
-			return control.CompareVersions(b.Version, a.Version)
-		})
+		slices.SortStableFunc(s.versions, func(a, b *version) int { return control.CompareVersions(b.Version, a.Version) })
 	}
-	if best := s.versions[0]; u.priority(best.archive) >= 0 {
-		s.candidate = best
+	highest := -1
+	for _, v := range s.versions {
+		u.settleIndex(v)
+		if p := u.priority(v); p > highest {
+			s.candidate, highest = v, p
+		}
 	}
 }
 
-func (u *Universe) priority(archive int) int {
-	if p := u.archives[archive].Priority; p != 0 {
-		return p
+// settleIndex makes the first of the indexes with the highest priority the one that v is taken from.
+func (u *Universe) settleIndex(v *version) {
+	for i, other := range v.indexes {
+		if u.indexes[other].priority > u.indexes[v.index].priority {
+			v.index, v.indexes[i] = other, v.index
+		}
 	}
-	return defaultPriority
 }
 
 func (u *Universe) addProvides(v *version) {
@@ -321,9 +367,9 @@ func (u *Universe) setRanks() {
 			next++
 		}
 	}
-	for _, a := range u.archives {
-		for i := range a.Packages {
-			p := &a.Packages[i]
+	for _, in := range u.indexes {
+		for i := range in.Index.Packages {
+			p := &in.Index.Packages[i]
 			mention(p.Name)
 			for _, field := range [...]string{p.PreDepends, p.Depends, p.Conflicts, p.Breaks, p.Recommends, p.Suggests,
 				p.Replaces, p.Enhances, p.Provides} {
