@@ -5,19 +5,25 @@
 // another place, checked, and renamed; after a crash, SIGKILL or power cut there is either the whole thing or nothing.
 // Any number of processes may use one cache at a time: what two of them want is made by one, while the other waits.
 //
-// It does not know what a package, an index or a root filesystem is, fetches nothing itself, and sets no limit to its
-// size. It does not hash again what it has checked once; the directory must belong to the user of the cache alone.
+// Nor is anything removed that somebody uses: Prune and Verify leave alone what is locked, and what was asked for since
+// the oldest of the running processes opened the cache.
+//
+// It does not know what a package, an index or a root filesystem is, fetches nothing itself, and removes nothing unless
+// it is told to. Only Verify hashes again what was checked once; the directory must belong to the user of the cache alone.
 //
 // On disk:
 //
 //	CACHEDIR.TAG        tells backup programs to leave the cache out (https://bford.info/cachedir/)
 //	objects/ab/abcd…    a file whose SHA256 is abcd…; its modification time is when it was last asked for
 //	partial/abcd…       the first bytes of such a file; locked by flock(2) by whoever is adding to it
-//	documents/KEY       a small file that may change (an InRelease), replaced as a whole
+//	documents/KEY       a small file that may change (an InRelease), replaced as a whole; its access time is when it was
+//	                    last asked for
 //	layers/KEY/tree     a directory as its builder left it; a shared lock on layers/KEY is held by each user of it
-//	layers/KEY/complete written last: without it, the layer is taken for absent (see Layer)
+//	layers/KEY/complete written last: without it, the layer is taken for absent (see Layer); its modification time is when
+//	                    the layer was last asked for
 //	layers/KEY.lock     is there while the layer is made, locked by its maker
 //	tmp/PREFIXRANDOM    temporary, locked by its owner; without a lock it is refuse (see Sweep)
+//	tmp/user-RANDOM     such a directory, empty, for each open cache: its modification time is when that was opened
 package layer
 
 import (
@@ -29,17 +35,26 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Cache is an open cache directory. Its methods may be called from several goroutines.
 type Cache struct {
 	dir  string
+	user *Temp // says that this cache is open, and since when
 	mu   sync.Mutex
 	used []*os.File // layers that Layer has returned, under a shared lock
 }
 
-// tag is the content of CACHEDIR.TAG, which is fixed by its specification.
-const tag = "Signature: 8a477f597d28d172789f06886806bc55\n# Downloads and layers of vmbuild; may be removed at any time.\n"
+// userPrefix marks what says that a cache is open.
+const userPrefix = "user-"
+
+// The tag's name and how it begins are fixed by its specification.
+const (
+	tagName = "CACHEDIR.TAG"
+	tag     = "Signature: 8a477f597d28d172789f06886806bc55\n# Downloads and layers of vmbuild; may be removed at any time.\n"
+)
 
 // Open makes dir and what is missing in it, and opens it as a cache.
 func Open(dir string) (*Cache, error) {
@@ -55,10 +70,38 @@ func Open(dir string) (*Cache, error) {
 	if err := private(dir); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "CACHEDIR.TAG"), []byte(tag), 0o644); err != nil {
+	if err := writeTag(filepath.Join(dir, tagName)); err != nil {
 		return nil, fmt.Errorf("open cache: %w", err)
 	}
-	return &Cache{dir: dir}, nil
+	c := &Cache{dir: dir}
+	if c.user, err = c.TempDir(userPrefix); err != nil {
+		return nil, fmt.Errorf("open cache: %w", err)
+	}
+	return c, nil
+}
+
+// writeTag writes the tag where it is not there yet.
+func writeTag(path string) error {
+	if data, err := os.ReadFile(path); err == nil && string(data) == tag {
+		return nil
+	}
+	return os.WriteFile(path, []byte(tag), 0o644)
+}
+
+// Exists says whether there is a cache in dir. If there is something else, the error says so; what Open makes of any
+// directory, this leaves as it is.
+func Exists(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at cache: %w", err)
+	}
+	if data, err := os.ReadFile(filepath.Join(dir, tagName)); err != nil || string(data) != tag {
+		return false, fmt.Errorf("%s is no cache of vmbuild: there is no %s of vmbuild's in it", dir, tagName)
+	}
+	return true, nil
 }
 
 // private closes the cache to other users. Whoever could write to it would decide what is in an image; and in the layers
@@ -74,11 +117,11 @@ func private(dir string) error {
 	return os.Chmod(dir, 0o700)
 }
 
-// Close lets others remove the layers that were used through c.
+// Close lets others remove what was used through c.
 func (c *Cache) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var errs []error
+	errs := []error{c.user.Close()}
 	for _, f := range c.used {
 		errs = append(errs, f.Close())
 	}
@@ -109,6 +152,9 @@ func (c *Cache) Document(key string) ([]byte, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("read cached document: %w", err)
 	}
+	if err := touchAccess(path); err != nil {
+		return nil, time.Time{}, fmt.Errorf("read cached document: %w", err)
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("read cached document: %w", err)
@@ -135,17 +181,32 @@ func (c *Cache) writeDocument(key string, data []byte, modified time.Time) error
 	if modified.IsZero() {
 		modified = unknown
 	}
-	temp, err := c.TempDir("document-")
+	return c.replace(c.path("documents", key), data, modified)
+}
+
+// replace makes path a file with that content: whoever reads it meanwhile gets all of the old one or all of the new one.
+func (c *Cache) replace(path string, data []byte, modified time.Time) error {
+	temp, err := c.TempDir("file-")
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(temp.Path, key)
+	file := filepath.Join(temp.Path, filepath.Base(path))
 	err = os.WriteFile(file, data, 0o644)
 	if err == nil {
-		err = os.Chtimes(file, modified, modified)
+		err = os.Chtimes(file, time.Now(), modified)
 	}
 	if err == nil {
-		err = os.Rename(file, c.path("documents", key))
+		err = os.Rename(file, path)
 	}
 	return errors.Join(err, temp.Close())
+}
+
+// touchAccess notes that a document was read now; unlike what the kernel notes, it does so on every file system.
+func touchAccess(path string) error {
+	now := unix.NsecToTimespec(time.Now().UnixNano())
+	times := []unix.Timespec{now, {Nsec: unix.UTIME_OMIT}}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, times, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return &fs.PathError{Op: "utimensat", Path: path, Err: err}
+	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ func (c *Cache) Layer(ctx context.Context, key string, build Build) (path string
 		return "", false, fmt.Errorf("look up layer: %q is not a SHA256", key)
 	}
 	dir := c.path("layers", key)
-	hit, err = c.use(dir)
+	hit, err = c.use(ctx, dir)
 	if err == nil && !hit {
 		hit, err = c.make(ctx, dir, build)
 	}
@@ -44,19 +45,52 @@ func (c *Cache) make(ctx context.Context, dir string, build Build) (hit bool, er
 		return false, err
 	}
 	defer func() { err = errors.Join(err, os.Remove(lock.Name()), lock.Close()) }()
-	if hit, err := c.use(dir); hit || err != nil {
-		return hit, err
+	for built := false; ; built = true { // more than once only where a Prune came between building and using it
+		if found, err := c.use(ctx, dir); found || err != nil {
+			return found && !built, err
+		}
+		if err := c.clear(ctx, dir); err != nil {
+			return false, err
+		}
+		if err := c.build(ctx, dir, build); err != nil {
+			return false, err
+		}
 	}
-	if err := c.build(ctx, dir, build); err != nil {
-		return false, err
+}
+
+// clear removes a layer that is of no use to make room for another, as soon as nobody holds it.
+func (c *Cache) clear(ctx context.Context, dir string) error {
+	f, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	_, err = c.use(dir)
-	return false, err
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := waitLock(ctx, f, unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", dir, err)
+	}
+	if !isAt(f, dir) {
+		return nil
+	}
+	return c.takeAway(f, dir)
+}
+
+// takeAway removes the layer dir, whose lock f holds: for others it is gone at once, as a whole, even if this process
+// is killed meanwhile. It closes f before the removal begins, so that nobody waits for that.
+func (c *Cache) takeAway(f *os.File, dir string) error {
+	temp, err := c.TempDir("removed-")
+	if err != nil {
+		return err
+	}
+	err = os.Rename(dir, filepath.Join(temp.Path, "layer"))
+	return errors.Join(err, f.Close(), temp.Close())
 }
 
 func tree(layer string) string { return filepath.Join(layer, "tree") }
 
-// build makes the layer dir, in whose place there is nothing or something incomplete.
+// build makes the layer dir, in whose place there is nothing.
 func (c *Cache) build(ctx context.Context, dir string, build Build) (err error) {
 	temp, err := c.TempDir("layer-")
 	if err != nil {
@@ -74,9 +108,6 @@ func (c *Cache) build(ctx context.Context, dir string, build Build) (err error) 
 		return err
 	}
 	if err := mark(temp.Path); err != nil {
-		return err
-	}
-	if err := remove(dir); err != nil {
 		return err
 	}
 	if err := os.Rename(temp.Path, dir); err != nil {
@@ -111,8 +142,42 @@ func bootID() (string, error) {
 	return strings.TrimSpace(string(id)), err
 }
 
-// use takes the layer for as long as c is open, if it is whole.
-func (c *Cache) use(dir string) (bool, error) {
+// state is what a layer's mark says of it.
+type state int
+
+const (
+	unmarked state = iota // it is not whole
+	lost                  // it may have been whole before the machine was started
+	fresh                 // it is whole as long as the machine runs
+	onDisk                // it is whole
+)
+
+func stateOf(layer string) (state, error) {
+	said, err := os.ReadFile(markPath(layer))
+	if errors.Is(err, fs.ErrNotExist) {
+		return unmarked, nil
+	}
+	if err != nil {
+		return unmarked, err
+	}
+	if string(said) == durable {
+		return onDisk, nil
+	}
+	boot, err := bootID()
+	if err != nil {
+		return unmarked, err
+	}
+	if string(said) == boot {
+		return fresh, nil
+	}
+	return lost, nil
+}
+
+// use takes the layer for as long as c is open, if it is whole. One that c has taken already was.
+func (c *Cache) use(ctx context.Context, dir string) (bool, error) {
+	if c.holds(dir) {
+		return true, nil
+	}
 	f, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -120,11 +185,12 @@ func (c *Cache) use(dir string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	shared, err := tryLock(f, unix.LOCK_SH)
-	if err == nil && shared && isAt(f, dir) {
-		shared, err = isWhole(f)
+	whole := false
+	err = waitLock(ctx, f, unix.LOCK_SH) // whoever has it alone, renames it and is done
+	if err == nil && isAt(f, dir) {
+		whole, err = c.isWhole(f)
 	}
-	if err != nil || !shared {
+	if err != nil || !whole {
 		return false, errors.Join(err, f.Close())
 	}
 	c.mu.Lock()
@@ -133,22 +199,24 @@ func (c *Cache) use(dir string) (bool, error) {
 	return true, nil
 }
 
+func (c *Cache) holds(dir string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.used, func(f *os.File) bool { return f.Name() == dir && isAt(f, dir) })
+}
+
 // isWhole reads the mark of the layer that is open as f, and notes that the layer was used.
-func isWhole(f *os.File) (bool, error) {
+func (c *Cache) isWhole(f *os.File) (bool, error) {
 	path := markPath(f.Name())
-	said, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+	s, err := stateOf(f.Name())
 	if err != nil {
 		return false, err
 	}
-	if string(said) == durable {
+	switch s {
+	case onDisk:
 		return true, touch(path)
-	}
-	boot, err := bootID()
-	if err != nil || string(said) != boot {
-		return false, err
+	case unmarked, lost:
+		return false, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil || time.Since(info.ModTime()) < writeback {
@@ -157,5 +225,5 @@ func isWhole(f *os.File) (bool, error) {
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
 		return false, os.NewSyscallError("syncfs", err)
 	}
-	return true, os.WriteFile(path, []byte(durable), 0o644)
+	return true, c.replace(path, []byte(durable), time.Now())
 }

@@ -24,7 +24,7 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := waitLock(ctx, f); err != nil {
+		if err := waitLock(ctx, f, unix.LOCK_EX); err != nil {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
 		}
 		if isAt(f, path) {
@@ -36,9 +36,10 @@ func lockFile(ctx context.Context, path string) (*os.File, error) {
 	}
 }
 
-func waitLock(ctx context.Context, f *os.File) error {
+// waitLock takes the lock as tryLock does, once it is free.
+func waitLock(ctx context.Context, f *os.File, how int) error {
 	for {
-		locked, err := tryLock(f, unix.LOCK_EX)
+		locked, err := tryLock(f, how)
 		if locked || err != nil {
 			return err
 		}

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // VerificationError says that the bytes that were fetched for an object are not the ones that were asked for. To try
@@ -72,8 +74,8 @@ func (c *Cache) Object(ctx context.Context, sum string, size int64, fetch Fetch)
 		return "", fmt.Errorf("look up object: %q is not a SHA256", sum)
 	}
 	path := c.ObjectPath(sum)
-	if c.HasObject(sum, size) && touch(path) == nil {
-		return path, nil
+	if found, err := c.find(ctx, object{sum, size}); found || err != nil {
+		return path, err
 	}
 	partial := c.path("partial", sum)
 	f, err := lockFile(ctx, partial)
@@ -81,11 +83,18 @@ func (c *Cache) Object(ctx context.Context, sum string, size int64, fetch Fetch)
 		return "", fmt.Errorf("fetch object: %w", err)
 	}
 	defer f.Close()
-	if c.HasObject(sum, size) { // made by another while this one waited
+	found, err := c.find(ctx, object{sum, size})
+	if err != nil {
+		return "", err
+	}
+	if found { // made by another while this one waited
 		return path, os.Remove(partial)
 	}
 	if err := complete(ctx, f, object{sum, size}, fetch); err != nil {
 		return "", errors.Join(err, discard(f, err))
+	}
+	if err := touch(partial); err != nil { // all of it may be of an earlier run
+		return "", fmt.Errorf("keep object: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", fmt.Errorf("keep object: %w", err)
@@ -94,6 +103,30 @@ func (c *Cache) Object(ctx context.Context, sum string, size int64, fetch Fetch)
 		return "", fmt.Errorf("keep object: %w", err)
 	}
 	return path, nil
+}
+
+// find says whether the object is in the cache, and notes that it is used now. Both happen under a lock, so that Prune
+// either knows of the use or has removed the object before.
+func (c *Cache) find(ctx context.Context, o object) (bool, error) {
+	path := c.ObjectPath(o.sum)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look up object: %w", err)
+	}
+	defer f.Close()
+	if err := waitLock(ctx, f, unix.LOCK_SH); err != nil {
+		return false, fmt.Errorf("look up object: lock %s: %w", path, err)
+	}
+	if !isAt(f, path) || !c.HasObject(o.sum, o.size) {
+		return false, nil
+	}
+	if err := touch(path); err != nil {
+		return false, fmt.Errorf("look up object: %w", err)
+	}
+	return true, nil
 }
 
 // discard removes a partial file from which nobody could go on after err.
