@@ -1,7 +1,9 @@
-// Package hooks runs the user's own programs on the tree of a build. They run as the build's root inside the build's
-// namespaces: what a hook mounts or starts ends with the build, also when the hook dies half-way. Package hooks neither
-// decides when a stage comes (package image does) nor enters the tree: a hook gets its path, and the packages of the
-// tree run in it by chroot(8).
+// Package hooks runs the user's own programs on the tree of a build, and does the transfers between host and tree that
+// mmdebstrap has as special hooks. Programs run as the build's root inside the build's namespaces, in the caller's working
+// directory: what a hook mounts or starts ends with the build, also when the hook dies half-way.
+//
+// Package hooks neither decides when a stage comes (packages image and bootstrap do) nor enters the tree: a hook gets its
+// path, and the packages of the tree run in it by chroot(8); chrooted hooks run by the Runner of whoever has entered it.
 package hooks
 
 import (
@@ -10,28 +12,45 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
-	"vmbuild/rootfs/chroot/tail"
+	"vmbuild/hooks/transfer"
+	"vmbuild/rootfs/chroot"
 )
 
 // Stage is the time at which a hook runs: the word in the code, in the progress line and in the manual.
 type Stage string
 
-// Customize comes when all packages are configured, the accounts are made and apt works; boot loader, initramfs and
-// clean-up follow.
-const Customize Stage = "customize"
+// The stages in their order.
+const (
+	// Setup comes when the tree has its skeleton and apt's sources, and nothing was downloaded.
+	Setup Stage = "setup"
+	// Extract comes when the first packages are unpacked, and none is configured.
+	Extract Stage = "extract"
+	// Essential comes when those are configured, and the rest is to be installed.
+	Essential Stage = "essential"
+	// Customize comes when all packages are configured, the accounts are made and apt works; boot loader, initramfs and
+	// clean-up follow.
+	Customize Stage = "customize"
+)
 
-// Hook is a program to be run at a stage.
+// Stages returns all stages in their order.
+func Stages() []Stage { return []Stage{Setup, Extract, Essential, Customize} }
+
+// Hook is what is to be done at a stage: either Path or Command is given.
 type Hook struct {
-	Stage Stage  `json:"stage"`
-	Path  string `json:"path"` // on the host; relative to the working directory
+	Stage Stage `json:"stage"`
+
+	// Path is a program on the host, relative to the working directory, that gets the tree and the image as arguments.
+	Path string `json:"path,omitempty"`
+
+	// Command is what mmdebstrap takes as a hook: copy-in, copy-out, sync-in, sync-out, tar-in, tar-out, upload or
+	// download with paths; else a program, which gets the tree as its argument; else a shell's command, in which $1 is
+	// the tree.
+	Command string `json:"command,omitempty"`
+
+	// Chrooted says that Command is one for the tree's own shell, run in the tree. There is no such setup hook.
+	Chrooted bool `json:"chrooted,omitempty"`
 }
 
 // Target is what hooks work on, and what they are told of it.
@@ -41,27 +60,21 @@ type Target struct {
 	Arch   string
 	Suite  string
 	Mirror string
-	Epoch  time.Time
+	Epoch  time.Time // SOURCE_DATE_EPOCH; zero: not set
 	Log    io.Writer // what hooks print
-}
 
-// Find returns the path of a hook's program or an error that says what to do: it must be there and executable before
-// anything is built.
-func Find(h Hook) (string, error) {
-	path, err := filepath.Abs(h.Path)
-	if err != nil {
-		return "", fmt.Errorf("find %s hook %q: %w", h.Stage, h.Path, err)
-	}
-	fi, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("find %s hook: %w", h.Stage, err)
-	case fi.IsDir():
-		return "", fmt.Errorf("find %s hook: %s is a directory, not a program", h.Stage, h.Path)
-	case fi.Mode()&0o111 == 0:
-		return "", fmt.Errorf("find %s hook: %s is not executable (chmod +x %s)", h.Stage, h.Path, h.Path)
-	}
-	return path, nil
+	Runner  chroot.Runner // runs chrooted hooks; nil: there can be none
+	Outside *os.File      // transfer.Listener's Conn: who has the host's files; nil: this process itself
+	Skip    []string      // keys of what is left out: copy-in/mknod, sync-in/mknod, tar-in/mknod
+
+	// The rest is what Command hooks are told, as mmdebstrap tells it.
+	Mode      string   // how the tree is made: root or unshare
+	Format    string   // of the result
+	Verbosity int      // 0 to 3; 1 is the usual one
+	Include   []string // packages that were asked for
+	Essential []string // for the extract stage: paths of the packages that were unpacked, inside the tree
+	AptConfig string   // path of apt's configuration for the tree, on the host; empty: there is none
+	Program   string   // path of a program that does "--hook-helper" (transfer.Helper); empty: there is none
 }
 
 // Run runs the hooks of one stage in their order and stops at the first that fails.
@@ -70,68 +83,73 @@ func Run(ctx context.Context, list []Hook, stage Stage, t Target) error {
 		if h.Stage != stage {
 			continue
 		}
-		path, err := Find(h)
-		if err != nil {
-			return err
-		}
-		if err := run(ctx, path, t); err != nil {
-			return fmt.Errorf("run %s hook %s: %w", stage, h.Path, err)
+		if err := run(ctx, h, t); err != nil {
+			return fmt.Errorf("run %s hook %s: %w", stage, h, err)
 		}
 	}
 	return nil
 }
 
-// outputTime is how long the output of a hook is read on after its end, when a process it started holds it open.
-const outputTime = time.Second
+func run(ctx context.Context, h Hook, t Target) error {
+	w, err := h.work()
+	if err != nil {
+		return err
+	}
+	if h.Command != "" && t.Outside == nil {
+		l, err := transfer.Listen()
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		t.Outside = l.Conn
+	}
+	before, err := os.Stat(t.Root)
+	if err != nil {
+		return fmt.Errorf("find the tree: %w", err)
+	}
+	if err := w.do(ctx, h, t); err != nil {
+		return err
+	}
+	after, err := os.Stat(t.Root)
+	if err != nil || !os.SameFile(before, after) {
+		return fmt.Errorf("the hook has moved the tree away from %s, or changed the build's own root (pivot_root)", t.Root)
+	}
+	return nil
+}
 
-func run(ctx context.Context, path string, t Target) error {
-	var last tail.Buffer
-	output := io.Writer(&last)
-	if t.Log != nil {
-		output = io.MultiWriter(t.Log, &last)
-	}
-	cmd := exec.CommandContext(ctx, path, t.Root, t.Image)
-	cmd.Env = environment(t)
-	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = outputTime
-	err := cmd.Run()
-	if cmd.Process != nil { // what it started must not change the tree while that is being written
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	}
+// do does the work and returns a failure in the hook's own words.
+func (w work) do(ctx context.Context, h Hook, t Target) error {
 	switch {
-	case err == nil || errors.Is(err, exec.ErrWaitDelay):
-		return nil
-	case ctx.Err() != nil:
+	case w.transfer != nil:
+		return runTransfer(ctx, *w.transfer, t)
+	case w.inside != "":
+		return runInside(ctx, w.inside, h.Stage, t)
+	case h.Path != "":
+		return runProgram(ctx, append(w.program, t.Root, t.Image), t, program{env: imageEnvironment(t)})
+	default:
+		return runProgram(ctx, append(w.program, t.Root), t,
+			program{env: commandEnvironment(h.Stage, t), files: []*os.File{t.Outside}})
+	}
+}
+
+func runTransfer(ctx context.Context, c transfer.Command, t Target) error {
+	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
-	case last.String() != "":
-		return fmt.Errorf("%w; its last words:\n%s", err, &last)
+	}
+	stop := transfer.Interrupt(ctx, t.Outside)
+	defer stop()
+	err := c.Run(transfer.Tree{Dir: t.Root, Skip: t.Skip}, t.Outside)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return err
 }
 
-// private are variables of the caller that mean nothing in a tree, or would make an image depend on who built it.
-var private = []string{"PATH", "HOME", "TMPDIR", "TEMP", "TMP", "TZ", "LD_", "LC_", "LANG", "SOURCE_DATE_EPOCH"}
-
-func isPrivate(variable string) bool {
-	return slices.ContainsFunc(private, func(p string) bool { return strings.HasPrefix(variable, p) })
-}
-
-// environment is the caller's as far as it may be, and what a hook may want to know of the build. PATH has the places
-// where an ordinary user's has not: chroot(8) is in one of them.
-func environment(t Target) []string {
-	return append(slices.DeleteFunc(os.Environ(), isPrivate),
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"),
-		"HOME=/root",
-		"ROOTDIR="+t.Root,
-		"VMBUILD_ARCH="+t.Arch,
-		"VMBUILD_SUITE="+t.Suite,
-		"VMBUILD_MIRROR="+t.Mirror,
-		"VMBUILD_IMAGE="+t.Image,
-		"SOURCE_DATE_EPOCH="+strconv.FormatInt(t.Epoch.Unix(), 10),
-		"DEBIAN_FRONTEND=noninteractive",
-		"DEBCONF_NONINTERACTIVE_SEEN=true",
-		"LC_ALL=C.UTF-8", "LANGUAGE=C.UTF-8", "LANG=C.UTF-8",
-	)
+func runInside(ctx context.Context, command string, stage Stage, t Target) error {
+	if t.Runner == nil {
+		return errors.New("programs cannot run in this tree")
+	}
+	return t.Runner.Run(ctx, chroot.Command{
+		Args: []string{"sh", "-c", command}, Env: commandEnvironment(stage, t), Files: []*os.File{t.Outside},
+	})
 }
