@@ -71,6 +71,9 @@ var tarTypes = map[byte]Type{
 // paxXattr begins the names of PAX records that hold extended attributes, as star, GNU tar and libarchive write them.
 const paxXattr = "SCHILY.xattr."
 
+// paxXattrName undoes what GNU tar does to names that would end the key of a record.
+var paxXattrName = strings.NewReplacer("%3D", "=", "%25", "%")
+
 func tarEntry(name string, h *tar.Header) Entry {
 	e := Entry{
 		Path: name, Type: tarTypes[h.Typeflag], Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid,
@@ -82,7 +85,7 @@ func tarEntry(name string, h *tar.Header) Entry {
 			if e.Xattrs == nil {
 				e.Xattrs = map[string]string{}
 			}
-			e.Xattrs[attr] = value
+			e.Xattrs[paxXattrName.Replace(attr)] = value
 		}
 	}
 	return e

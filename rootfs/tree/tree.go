@@ -2,8 +2,8 @@
 // unprivileged build cannot make on disk. Whoever copies, packs or compares a root filesystem reads it through Walk and
 // so never learns whether a node is on disk or only in the list.
 //
-// It reads and never writes. It does not follow symbolic links, within or out of the tree: an entry is what lstat(2)
-// says.
+// It changes no tree: Copier makes entries of one in another directory. It does not follow symbolic links, within or out
+// of the tree: an entry is what lstat(2) says.
 package tree
 
 import (

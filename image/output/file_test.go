@@ -3,9 +3,11 @@ package output
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func names(t *testing.T, dir string) []string {
@@ -75,30 +77,35 @@ func TestCommit(t *testing.T) {
 	}
 }
 
+// On a file system without O_TMPFILE the file has a hidden name, and the mode that the caller's umask gives any file.
 func TestNamedFile(t *testing.T) {
 	dir := t.TempDir()
-	tmp, err := os.CreateTemp(dir, ".x.img.vmbuild-*")
-	if err != nil {
-		t.Fatal(err)
+	old := unix.Umask(0o027)
+	defer unix.Umask(old)
+	for _, commit := range []bool{false, true} {
+		f, err := createNamed(filepath.Join(dir, "x.img"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := names(t, dir); len(got) != 1 || !strings.HasPrefix(got[0], ".x.img.vmbuild-") {
+			t.Errorf("while it is written there is %q", got)
+		}
+		want := []string{}
+		if commit {
+			want = []string{"x.img"}
+			if err := f.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, names(t, dir)); d != "" {
+			t.Error(d)
+		}
 	}
-	f := &File{File: tmp, path: filepath.Join(dir, "x.img"), named: tmp.Name()}
-	if err := f.Commit(); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff([]string{"x.img"}, names(t, dir)); d != "" {
-		t.Error(d)
-	}
-	if tmp, err = os.CreateTemp(dir, ".y.img.vmbuild-*"); err != nil {
-		t.Fatal(err)
-	}
-	if err := (&File{File: tmp, path: "y.img", named: tmp.Name()}).Close(); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff([]string{"x.img"}, names(t, dir)); d != "" {
-		t.Errorf("a named file that was given up:\n%s", d)
+	if info, err := os.Stat(filepath.Join(dir, "x.img")); err != nil || info.Mode() != 0o640 {
+		t.Errorf("its mode is %v, %v", info.Mode(), err)
 	}
 }
 
