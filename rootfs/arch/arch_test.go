@@ -3,6 +3,7 @@ package arch
 import (
 	"regexp"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -13,6 +14,12 @@ func TestRowsAreComplete(t *testing.T) {
 	for _, a := range All() {
 		if seen[a.Name] || a.GNU == "" || a.Go == "" || a.Kernel == "" || a.Console == "" || !guid.MatchString(a.RootGUID) {
 			t.Errorf("row %+v is incomplete or stands twice", a)
+		}
+		if a.ELF == (ELF{}) || a.Exit == "" || !strings.HasPrefix(a.Emulator, "qemu-") {
+			t.Errorf("%s: nothing says how its programs are run: %+v", a.Name, a)
+		}
+		if _, err := Host(a.Also); a.Also != "" && err != nil {
+			t.Errorf("%s: %v", a.Name, err)
 		}
 		if a.UEFI() != (a.GRUBEFI != "") {
 			t.Errorf("%s: EFI %q and GRUB platform %q do not agree", a.Name, a.EFI, a.GRUBEFI)

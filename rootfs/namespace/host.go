@@ -86,7 +86,7 @@ type caller int
 
 const (
 	subordinate caller = iota // an ordinary user: a user namespace with subordinate ids
-	identity                  // root without CAP_SYS_ADMIN: a user namespace with the ids there are
+	identity                  // root without CAP_SYS_ADMIN, or who wants one: a user namespace with the ids there are
 	direct                    // root with CAP_SYS_ADMIN, of the host or of a container: no user namespace
 )
 
@@ -101,6 +101,7 @@ const (
 
 // host is what mapping and problems depend on: facts of this host and of this process, as the files say them.
 type host struct {
+	ownUsers       bool // root wants a user namespace even if it needs none
 	uid, gid       int
 	user           string // name, "" if it has none
 	status         string // /proc/self/status
@@ -111,9 +112,12 @@ type host struct {
 	helpers        map[string]helper
 }
 
+// limitSysctl is the one of the following that is also for those who have CAP_SYS_ADMIN.
+const limitSysctl = "user.max_user_namespaces"
+
 // Sysctls that forbid user namespaces, with the value that allows them.
 var userNamespaceSysctls = []struct{ name, allowing string }{
-	{"user.max_user_namespaces", "65536"},
+	{limitSysctl, "65536"},
 	{"kernel.unprivileged_userns_clone", "1"},             // Debian's kernels
 	{"kernel.apparmor_restrict_unprivileged_userns", "0"}, // Ubuntu's kernels
 }
@@ -179,7 +183,7 @@ func (h host) caller() caller {
 	switch {
 	case h.uid != 0:
 		return subordinate
-	case h.capable(unix.CAP_SYS_ADMIN):
+	case h.capable(unix.CAP_SYS_ADMIN) && !h.ownUsers:
 		return direct
 	default:
 		return identity
@@ -232,7 +236,8 @@ func (h host) sysctlProblems() []error {
 	var problems []error
 	for _, s := range userNamespaceSysctls {
 		value, present := h.sysctl[s.name]
-		forbids := present && (value == "0") == (s.allowing != "0")
+		forbids := present && (value == "0") == (s.allowing != "0") &&
+			(s.name == limitSysctl || !h.capable(unix.CAP_SYS_ADMIN))
 		// AppArmor's restriction is for programs without a profile of their own.
 		if !forbids || strings.HasPrefix(s.name, "kernel.apparmor") && h.label != "unconfined" {
 			continue

@@ -94,6 +94,15 @@ func TestProblems(t *testing.T) {
 		}, []string{
 			"root of this user namespace has 1 user ids, a build needs 65535: start vmbuild outside of it, or make it with more ids (unshare --map-root-user --map-auto)",
 		}},
+		{"root who wants a user namespace", func() host {
+			h := root()
+			h.ownUsers = true
+			h.sysctl["user.max_user_namespaces"] = "0"
+			h.sysctl["kernel.unprivileged_userns_clone"] = "0"
+			return h
+		}, []string{
+			"user namespaces are switched off (user.max_user_namespaces is 0): as root, run: sysctl -w user.max_user_namespaces=65536",
+		}},
 		{"root without CAP_SYS_ADMIN", func() host {
 			h := root()
 			h.status = "CapEff:\t00000000a80425fb\n"
@@ -150,6 +159,15 @@ func TestMapping(t *testing.T) {
 			[]user.IDMap{{ID: 0, ParentID: 1002, Count: 1}, {ID: 1, ParentID: 100000, Count: 65536}},
 		}},
 		{"root", root, mapping{caller: direct}},
+		{"root who wants a user namespace", func() host {
+			h := root()
+			h.ownUsers = true
+			return h
+		}, mapping{
+			identity,
+			[]user.IDMap{{ID: 0, ParentID: 0, Count: 4294967295}},
+			[]user.IDMap{{ID: 0, ParentID: 0, Count: 4294967295}},
+		}},
 		{"root without CAP_SYS_ADMIN in a container", func() host {
 			h := root()
 			h.status = "CapEff:\t00000000a80425fb\n"

@@ -52,6 +52,7 @@ type Job struct {
 	Name    string                // of the handler
 	Payload any                   // what the handler gets, by way of JSON
 	Files   []*os.File            // what else it gets; they stay open here
+	Users   bool                  // a user namespace is made even where the caller is root and needs none
 	Stderr  io.Writer             // gets all that the inner processes print; may be nil
 	Message func(json.RawMessage) // is called with what the handler sends, in its order, one at a time; may be nil
 }
@@ -61,6 +62,7 @@ type Job struct {
 // seconds later is killed; the error then wraps the cause of ctx.
 func Run(ctx context.Context, job Job) error {
 	host := readHost()
+	host.ownUsers = job.Users
 	if err := errors.Join(host.problems()...); err != nil {
 		return err
 	}
