@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"vmbuild/hooks"
 	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/emulation"
 	"vmbuild/rootfs/namespace"
 )
 
@@ -39,7 +39,9 @@ func Check(p *Plan, h Host) error {
 	}
 	add(namespace.Check())
 	add(checkArch(p.Rootfs.Arch))
-	add(checkKeyring(p.Rootfs.Keyring))
+	for _, path := range p.Rootfs.Keyrings {
+		add(checkKeyring(path))
+	}
 	for _, hook := range p.Hooks {
 		_, err := hooks.Find(hook)
 		add(err)
@@ -53,23 +55,20 @@ func Check(p *Plan, h Host) error {
 	return nil
 }
 
-// checkArch refuses what this host cannot run: packages' own scripts are programs of the image's architecture.
+// checkArch refuses what this host cannot run, not even by emulation: packages' own scripts are programs of the image's
+// architecture.
 func checkArch(name string) error {
 	a, err := arch.Lookup(name)
 	if err != nil {
 		return err
 	}
-	if a.Go == runtime.GOARCH || (a.Go == "386" && runtime.GOARCH == "amd64") {
-		return nil
+	if err := emulation.Check(a); err != nil {
+		return fmt.Errorf("--arch=%s: %w", name, err)
 	}
-	return fmt.Errorf("--arch=%s: this host runs %s programs only: build on a host of that architecture",
-		name, runtime.GOARCH)
+	return nil
 }
 
 func checkKeyring(path string) error {
-	if path == "" {
-		return nil
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("--keyring: %w", err)

@@ -11,12 +11,12 @@ import (
 
 	"vmbuild/bootloader"
 	"vmbuild/hooks"
+	"vmbuild/image/session"
 	"vmbuild/partition"
 	"vmbuild/partition/filesystem"
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
-	"vmbuild/rootfs/layer"
 	"vmbuild/rootfs/namespace"
 	"vmbuild/rootfs/suite"
 	"vmbuild/rootfs/system"
@@ -25,32 +25,25 @@ import (
 
 // Handlers are the jobs of the inner half, for namespace.Serve.
 func Handlers() map[string]namespace.Handler {
-	return map[string]namespace.Handler{buildJob: buildInside, sweepJob: sweepInside, runJob: runInside}
-}
-
-// workPrefix marks temporary directories of builds.
-const workPrefix = ".vmbuild-work-"
-
-func sweepInside(_ context.Context, call namespace.Call) error {
-	var j job
-	if err := json.Unmarshal(call.Payload, &j); err != nil {
-		return fmt.Errorf("read the job: %w", err)
+	return map[string]namespace.Handler{
+		buildJob:         session.Handle(buildInside),
+		runJob:           session.Handle(runInside),
+		cacheJob:         session.Handle(cacheInside),
+		session.SweepJob: session.Handle(session.Sweep),
 	}
-	cache, err := layer.Open(j.Cache)
-	if err != nil {
-		return err
-	}
-	return errors.Join(layer.Sweep(j.Temp, workPrefix), cache.Sweep(), cache.Close())
 }
 
 // buildInside is the pipeline. It reads as a table of contents; what a stage needs of an earlier one is a value.
-func buildInside(ctx context.Context, call namespace.Call) (err error) {
-	b, err := openBuild(call)
+func buildInside(ctx context.Context, s *session.Session, payload json.RawMessage, files []*os.File) (err error) {
+	b, err := openBuild(s, payload, files[0])
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.Close()) }()
-
+	emulated, err := b.roots.Emulate(ctx, b.arch, b.plan.Rootfs)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, emulated.Close()) }()
 	lock, err := b.roots.Resolve(ctx, b.plan.Rootfs)
 	if err != nil {
 		return err
@@ -59,7 +52,7 @@ func buildInside(ctx context.Context, call namespace.Call) (err error) {
 	if err != nil {
 		return err
 	}
-	stack, err := b.roots.Stack(base, b.work.Path)
+	stack, err := b.roots.Stack(base, b.session.Work)
 	if err != nil {
 		return err
 	}
@@ -73,52 +66,29 @@ func buildInside(ctx context.Context, call namespace.Call) (err error) {
 
 // build is what the stages of the inner half share: the plan, where they work, and whom they tell.
 type build struct {
-	plan   *Plan
-	loader bootloader.Bootloader
-	suite  suite.Suite
-	arch   arch.Arch
-	roots  *rootfs.Builder
-	temp   string // directory that work is in
-	work   *layer.Temp
-	disk   *os.File
-	log    *journal
+	session *session.Session
+	plan    *Plan
+	loader  bootloader.Bootloader
+	suite   suite.Suite
+	arch    arch.Arch
+	roots   *rootfs.Builder
+	disk    *os.File
 }
 
-func openBuild(call namespace.Call) (*build, error) {
-	var j job
-	if err := json.Unmarshal(call.Payload, &j); err != nil {
-		return nil, fmt.Errorf("read the job: %w", err)
+func openBuild(s *session.Session, payload json.RawMessage, disk *os.File) (*build, error) {
+	b := &build{session: s, roots: s.Roots, disk: disk}
+	err := json.Unmarshal(payload, &b.plan)
+	if err != nil {
+		return nil, fmt.Errorf("read the plan: %w", err)
 	}
-	b := &build{plan: j.Plan, temp: j.Temp, disk: call.Files[diskFile]}
-	var err error
-	if b.loader, err = bootloader.Lookup(j.Plan.Bootloader); err != nil {
+	if b.loader, err = bootloader.Lookup(b.plan.Bootloader); err != nil {
 		return nil, err
 	}
-	if b.suite, err = suite.Lookup(j.Plan.Rootfs.Suite); err != nil {
+	if b.suite, err = suite.Lookup(b.plan.Rootfs.Suite); err != nil {
 		return nil, err
 	}
-	if b.arch, err = arch.Lookup(j.Plan.Rootfs.Arch); err != nil {
-		return nil, err
-	}
-	var logFileOrNil *os.File
-	if j.Log {
-		logFileOrNil = call.Files[logFile]
-	}
-	b.log = newJournal(logFileOrNil, call.Send)
-	if b.roots, b.work, err = openRoots(j, b.log); err != nil {
-		return nil, err
-	}
-	return b, nil
-}
-
-// Close removes what the build worked with, and once more what killed builds have left: one that was still dying when
-// this one began held its directories then.
-func (b *build) Close() error {
-	err := b.work.Close()
-	if err := errors.Join(layer.Sweep(b.temp, workPrefix), b.roots.Cache.Sweep()); err != nil {
-		b.log.note(err)
-	}
-	return errors.Join(err, b.roots.Cache.Close(), b.log.Close())
+	b.arch, err = arch.Lookup(b.plan.Rootfs.Arch)
+	return b, err
 }
 
 // baseAndTools makes both at the same time: the tools are small, and much of the base's time is spent in scripts that use
@@ -160,7 +130,7 @@ func (b *build) customize(ctx context.Context, lock *rootfs.Lock, base *rootfs.B
 	if err := system.Prepare(dir, config); err != nil {
 		return nil, err
 	}
-	target, err := b.roots.Enter(ctx, stack, base)
+	target, err := b.roots.Enter(ctx, stack)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +156,7 @@ func (b *build) customize(ctx context.Context, lock *rootfs.Lock, base *rootfs.B
 	if err := system.Settle(dir, config); err != nil {
 		return nil, err
 	}
-	if err := b.roots.Finish(stack, base); err != nil {
+	if err := b.roots.Finish(stack); err != nil {
 		return nil, err
 	}
 	return &tree.Tree{Dir: stack.Dir, Devices: tree.StandardDevices()}, nil
@@ -211,15 +181,15 @@ func (b *build) runHooks(ctx context.Context, lock *rootfs.Lock, base *rootfs.Ba
 	if len(b.plan.Hooks) == 0 {
 		return nil
 	}
-	b.log.event(rootfs.Event{Stage: string(hooks.Customize)})
+	b.session.Event(rootfs.Event{Stage: string(hooks.Customize)})
 	return hooks.Run(ctx, b.plan.Hooks, hooks.Customize, hooks.Target{
 		Root: stack.Dir, Image: b.plan.Image, Arch: b.plan.Rootfs.Arch, Suite: b.plan.Rootfs.Suite,
-		Mirror: lock.Sources[0].URI, Epoch: base.Epoch, Log: b.log,
+		Mirror: lock.Sources[0].URI, Epoch: base.Epoch, Log: b.session.Log,
 	})
 }
 
 func (b *build) configureLoader(ctx context.Context, target chroot.Runner, root string) error {
-	b.log.event(rootfs.Event{Stage: "bootloader"})
+	b.session.Event(rootfs.Event{Stage: "bootloader"})
 	return b.loader.Configure(ctx, b.loaderTarget(target, root))
 }
 
@@ -232,7 +202,7 @@ func (b *build) loaderTarget(target chroot.Runner, root string) bootloader.Targe
 // write makes the disk: filesystems filled from the tree, then the partition table, then boot code.
 func (b *build) write(ctx context.Context, root *tree.Tree, base *rootfs.Base, tools *chroot.Tools) error {
 	layout := b.plan.Layout
-	b.log.event(rootfs.Event{Stage: "write"})
+	b.session.Event(rootfs.Event{Stage: "write"})
 	if err := b.disk.Truncate(layout.Size); err != nil {
 		return fmt.Errorf("size the disk: %w", err)
 	}
@@ -247,7 +217,7 @@ func (b *build) write(ctx context.Context, root *tree.Tree, base *rootfs.Base, t
 		err = fs.Make(ctx, filesystem.Job{
 			Disk: b.disk, Offset: p.Offset(), Size: p.Bytes(), UUID: p.UUID,
 			Tree: root, Dir: p.Mount, Exclude: layout.Below(p.Mount), Epoch: base.Epoch,
-			Disable: b.suite.Ext4Without, Temp: b.work.Path, Toolbox: tools,
+			Disable: b.suite.Ext4Without, Temp: b.session.Work, Toolbox: tools,
 		})
 		if err != nil {
 			return err

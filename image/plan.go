@@ -296,8 +296,15 @@ func spec(o Options, t target) rootfs.Spec {
 	return rootfs.Spec{
 		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: o.Mirror, Security: o.Security, NoUpdates: o.NoUpdates, Variant: rootfs.DefaultVariant,
 		Include: unique(append(include, o.Packages...)), Debconf: t.loader.Debconf(t.arch),
-		Keyring: o.Keyring, IgnoreValidUntil: o.NoCheckValidUntil, Epoch: o.Epoch,
+		Keyrings: keyrings(o), IgnoreValidUntil: o.NoCheckValidUntil, Epoch: o.Epoch,
 	}
+}
+
+func keyrings(o Options) []string {
+	if o.Keyring == "" {
+		return nil
+	}
+	return []string{o.Keyring}
 }
 
 func unique(names []string) []string {

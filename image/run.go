@@ -11,10 +11,9 @@ import (
 	"time"
 
 	"vmbuild/image/machine"
+	"vmbuild/image/session"
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
-	"vmbuild/rootfs/layer"
-	"vmbuild/rootfs/mirror"
 	"vmbuild/rootfs/namespace"
 	"vmbuild/rootfs/suite"
 )
@@ -58,19 +57,7 @@ func Run(ctx context.Context, o RunOptions, in, out *os.File, h Host) error {
 	if err := namespace.Check(); err != nil {
 		return &MissingError{[]string{fmt.Sprintf("%v; it can be fetched, but %v", missing, err)}}
 	}
-	payload, err := newJob(nil, h)
-	if err != nil {
-		return err
-	}
-	return namespace.Run(ctx, namespace.Job{
-		Name: runJob, Payload: runPayload{payload, o}, Files: []*os.File{in, out},
-		Message: func(m json.RawMessage) {
-			var e rootfs.Event
-			if h.Event != nil && json.Unmarshal(m, &e) == nil {
-				h.Event(e)
-			}
-		},
-	})
+	return h.Run(ctx, runJob, o, in, out)
 }
 
 func (o RunOptions) machine(out io.Writer, cache string) (machine.Machine, error) {
@@ -109,59 +96,25 @@ func (o RunOptions) run(ctx context.Context, m machine.Machine, p machine.Progra
 	return err
 }
 
-// runJob is run where QEMU comes from a tools tree.
-const runJob = "run"
-
-type runPayload struct {
-	Job     job        `json:"job"`
-	Options RunOptions `json:"options"`
-}
-
-func runInside(ctx context.Context, call namespace.Call) (err error) {
-	var p runPayload
-	if err := json.Unmarshal(call.Payload, &p); err != nil {
-		return fmt.Errorf("read the job: %w", err)
+// runInside is run where QEMU comes from a tools tree.
+func runInside(ctx context.Context, s *session.Session, payload json.RawMessage, files []*os.File) error {
+	var o RunOptions
+	if err := json.Unmarshal(payload, &o); err != nil {
+		return fmt.Errorf("read the options: %w", err)
 	}
-	in, out := call.Files[0], call.Files[1]
-	m, err := p.Options.machine(out, p.Job.Cache)
+	in, out := files[0], files[1]
+	m, err := o.machine(out, s.Place.Cache)
 	if err != nil {
 		return err
 	}
-	roots, work, err := openRoots(p.Job, newJournal(nil, call.Send))
+	m.Dir = s.Work
+	spec := rootfs.Spec{Suite: suite.Default, Mirror: o.Mirror, IgnoreValidUntil: o.IgnoreValidUntil}
+	tools, err := s.Roots.Tools(ctx, spec, machine.Packages(m.Arch))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, work.Close(), roots.Cache.Close()) }()
-	m.Dir = work.Path
-	spec := rootfs.Spec{Suite: suite.Default, Mirror: p.Options.Mirror, IgnoreValidUntil: p.Options.IgnoreValidUntil}
-	tools, err := roots.Tools(ctx, spec, machine.Packages(m.Arch))
-	if err != nil {
+	if err := s.Send(rootfs.Event{}); err != nil { // the terminal is the machine's from now on
 		return err
 	}
-	if err := call.Send(rootfs.Event{}); err != nil { // the terminal is the machine's from now on
-		return err
-	}
-	return p.Options.run(ctx, m, machine.Tree{Toolbox: tools, Dir: tools.Dir}, in)
-}
-
-// openRoots opens the cache and a directory for work, after having removed what killed builds have left.
-func openRoots(j job, log *journal) (*rootfs.Builder, *layer.Temp, error) {
-	mirrors, err := mirror.OfHost(os.DirFS("/etc/apt"))
-	if err != nil {
-		return nil, nil, err
-	}
-	cache, err := layer.Open(j.Cache)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := errors.Join(layer.Sweep(j.Temp, workPrefix), cache.Sweep()); err != nil {
-		log.note(err)
-	}
-	work, err := layer.TempDir(j.Temp, workPrefix)
-	if err != nil {
-		return nil, nil, errors.Join(err, cache.Close())
-	}
-	return &rootfs.Builder{
-		Cache: cache, Mirrors: mirrors, Event: log.event, Log: log, Temp: work.Path, IDMap: namespace.IDMap(),
-	}, work, nil
+	return o.run(ctx, m, machine.Tree{Toolbox: tools, Dir: tools.Dir}, in)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ type Base struct {
 	Epoch time.Time // no file in it is younger
 	Hit   bool      // it was in the cache already
 	key   string
+	skip  []string
 }
 
 // Parts of a layer.
@@ -47,7 +49,7 @@ func (b *Builder) Base(ctx context.Context, l *Lock) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Dir: filepath.Join(dir, layerRoot), Epoch: made.clamp(), Hit: hit, key: key}, nil
+	return &Base{Dir: filepath.Join(dir, layerRoot), Epoch: made.clamp(), Hit: hit, key: key, skip: l.Skip}, nil
 }
 
 func readLock(path string) (*Lock, error) {
@@ -70,19 +72,10 @@ func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string) error {
 	if err := makeSkeleton(root, l); err != nil {
 		return err
 	}
-	debs, err := b.fetch(ctx, l)
-	if err != nil {
+	if err := b.fill(ctx, l, root, Steps{}); err != nil {
 		return err
 	}
-	if l.Configure {
-		err = b.install(ctx, l, root, debs)
-	} else {
-		err = b.unpackOnly(ctx, root, debs)
-	}
-	if err != nil {
-		return err
-	}
-	if err := cleanUp(root); err != nil {
+	if err := cleanUp(root, l.Skip); err != nil {
 		return err
 	}
 	if err := removeMatches(root, "etc/ssh/ssh_host_*"); err != nil { // see RenewKeys
@@ -98,6 +91,25 @@ func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string) error {
 	return os.WriteFile(filepath.Join(dir, layerLock), data, 0o644)
 }
 
+// Steps are what a caller does between the steps of an installation, with the root's own file systems mounted in the
+// tree.
+type Steps struct {
+	Unpacked   func(ctx context.Context, target chroot.Runner) error // the essential packages are unpacked, nothing is configured
+	Configured func(ctx context.Context, target chroot.Runner) error // the essential packages are configured
+}
+
+// fill fetches and installs the Lock's packages.
+func (b *Builder) fill(ctx context.Context, l *Lock, root string, s Steps) error {
+	debs, err := b.fetch(ctx, l)
+	if err != nil {
+		return err
+	}
+	if !l.Configure {
+		return b.unpackOnly(ctx, l, root, debs, s)
+	}
+	return b.install(ctx, l, root, debs, s)
+}
+
 // stages are the package files of the two steps of an installation.
 type stages struct {
 	essential, rest []dpkg.Deb
@@ -107,13 +119,12 @@ type stages struct {
 func (b *Builder) fetch(ctx context.Context, l *Lock) (stages, error) {
 	var files []archive.File
 	for _, p := range l.Packages {
-		files = append(files, archive.File{
-			Archive: l.Sources[p.Source].URI, Path: p.Path, Size: p.Size, SHA256: p.SHA256,
-		})
+		files = append(files, l.file(p))
 	}
-	client := &archive.Client{Cache: b.Cache, Progress: func(p archive.Progress) {
+	client := b.client(l.Apt)
+	client.Progress = func(p archive.Progress) {
 		b.Event(Event{Stage: "fetch", Done: p.BytesDone, Total: p.Bytes, Unit: Bytes})
-	}}
+	}
 	b.Event(Event{Stage: "fetch"})
 	var mu sync.Mutex
 	paths := map[string]string{}
@@ -128,7 +139,10 @@ func (b *Builder) fetch(ctx context.Context, l *Lock) (stages, error) {
 	}
 	var s stages
 	for _, p := range l.Packages {
-		deb := dpkg.Deb{Path: paths[p.SHA256], SHA256: p.SHA256}
+		deb := dpkg.Deb{Path: paths[p.SHA256], SHA256: p.SHA256, Refetch: func(ctx context.Context) error {
+			_, err := client.Refetch(ctx, l.file(p))
+			return err
+		}}
 		if p.Essential {
 			s.essential = append(s.essential, deb)
 		} else {
@@ -154,35 +168,78 @@ func (b *Builder) counter(total int, next string) func(string) {
 	}
 }
 
-func (b *Builder) unpackOnly(ctx context.Context, root string, debs stages) error {
-	_, err := dpkg.Extract(ctx, dpkg.Options{Root: root, Unpacked: b.counter(len(debs.rest), "")}, debs.rest)
-	return err
-}
-
-// install unpacks and configures the packages in mmdebstrap's two steps: the essential ones, then, with their dpkg, all
-// the others. The initramfs is left out, it is made once for a finished system.
-func (b *Builder) install(ctx context.Context, l *Lock, root string, debs stages) (err error) {
-	options := dpkg.Options{Root: root, Unpacked: b.counter(len(debs.essential)+len(debs.rest), "configure")}
-	first, err := dpkg.Extract(ctx, options, debs.essential)
+// unpackOnly unpacks all packages and runs nothing of them.
+func (b *Builder) unpackOnly(ctx context.Context, l *Lock, root string, debs stages, s Steps) error {
+	all := slices.Concat(debs.essential, debs.rest)
+	rules, err := dpkg.ParsePathRules(l.Dpkg)
 	if err != nil {
 		return err
 	}
-	target, err := chroot.Enter(ctx, root, chroot.Options{Log: b.Log, BlockDaemons: true, NoSync: true, Epoch: l.clamp()})
+	if _, err := dpkg.Extract(ctx, dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(len(all), "")}, all); err != nil {
+		return err
+	}
+	if s.Unpacked == nil {
+		return nil
+	}
+	return b.inside(ctx, l, root, s.Unpacked)
+}
+
+// inside has something done in the tree while programs can run there.
+func (b *Builder) inside(ctx context.Context, l *Lock, root string, do func(context.Context, chroot.Runner) error) (err error) {
+	target, err := chroot.Enter(ctx, root, chroot.Options{
+		Log: b.Log, BlockDaemons: true, NoSync: true, Epoch: l.clamp(), Without: withoutInChroot(l.Skip),
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	runner := quiet{target}
-	if err := first.Configure(ctx, runner); err != nil {
+	return do(ctx, target)
+}
+
+// install unpacks and configures the packages in mmdebstrap's two steps: the essential ones, then, with their dpkg, all
+// the others. The initramfs is left out, it is made once for a finished system.
+func (b *Builder) install(ctx context.Context, l *Lock, root string, debs stages, s Steps) error {
+	rules, err := dpkg.ParsePathRules(l.Dpkg)
+	if err != nil {
 		return err
 	}
-	if err := preseed(ctx, runner, l.Debconf); err != nil {
+	options := dpkg.Options{
+		Root: root, PathRules: rules, Unpacked: b.counter(len(debs.essential)+len(debs.rest), "configure"),
+	}
+	first, err := dpkg.Extract(ctx, options, debs.essential)
+	if err != nil {
 		return err
 	}
-	if err := dpkg.Install(ctx, options, runner, debs.rest); err != nil {
+	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) error {
+		runner := quiet{target}
+		steps := []func() error{
+			s.bind(ctx, s.Unpacked, target),
+			func() error { return first.Configure(ctx, runner) },
+			func() error { return preseed(ctx, runner, l.Debconf) },
+			s.bind(ctx, s.Configured, target),
+			func() error { return dpkg.Install(ctx, options, runner, debs.rest) },
+		}
+		for _, step := range steps {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	return noteApt(root, l)
+}
+
+// bind makes a step of a caller's function, which may be nil.
+func (Steps) bind(ctx context.Context, f func(context.Context, chroot.Runner) error, target chroot.Runner) func() error {
+	return func() error {
+		if f == nil {
+			return nil
+		}
+		return f(ctx, target)
+	}
 }
 
 // preseed answers packages' questions before they are asked.

@@ -16,19 +16,15 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"vmbuild/rootfs/internal/archive"
-	"vmbuild/rootfs/internal/control"
 	"vmbuild/rootfs/internal/resolve"
 	"vmbuild/rootfs/layer"
 	"vmbuild/rootfs/mirror"
-	"vmbuild/rootfs/suite"
 )
 
 // Builder makes root filesystems. Its methods may be called from several goroutines.
@@ -39,6 +35,7 @@ type Builder struct {
 	Log     io.Writer      // what programs print
 	Temp    string         // directory of the build's own for what does not outlive it
 	IDMap   string         // names the id mapping that files are owned under
+	Offline bool           // everything comes from the cache
 }
 
 // Quietly returns a builder that does the same without telling how far it is.
@@ -50,47 +47,92 @@ func (b *Builder) Quietly() *Builder {
 
 // Resolve asks the archives of a Spec for its packages. What it downloads, it verifies.
 func (b *Builder) Resolve(ctx context.Context, s Spec) (*Lock, error) {
+	lock, err := b.resolve(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("resolve packages: %w", err)
+	}
+	return lock, nil
+}
+
+func (b *Builder) resolve(ctx context.Context, s Spec) (*Lock, error) {
 	v, err := findVariant(s.Variant)
-	if err != nil {
-		return nil, fmt.Errorf("resolve packages: %w", err)
-	}
-	release, err := suite.Lookup(s.Suite)
-	if err != nil {
-		return nil, fmt.Errorf("resolve packages: %w", err)
-	}
-	indexes, err := b.indexes(ctx, s, release)
-	if err != nil {
-		return nil, fmt.Errorf("resolve packages: %w", err)
-	}
-	universe := resolve.NewUniverse(s.Arch, indexes.archives)
-	essential, err := universe.Resolve(resolve.Request{Essential: true})
 	if err != nil {
 		return nil, err
 	}
+	indexes, err := b.indexes(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	s.applyApt()
+	include, err := indexes.addFiles(s.Include)
+	if err != nil {
+		return nil, err
+	}
+	universe, err := s.universe(indexes.archives)
+	if err != nil {
+		return nil, err
+	}
+	lock := indexes.lock(s)
+	lock.MergeUsr = indexes.splitBins && !s.SplitUsr
+	lock.Configure = !v.unpackOnly && !s.UnpackOnly
+	first := resolve.Request{Essential: true, Exclude: s.Exclude}
+	if v.includeOnly {
+		first = resolve.Request{Packages: include, Exclude: s.Exclude, Recommends: s.Recommends}
+	}
+	essential, err := universe.Resolve(first)
+	if err != nil {
+		return nil, err
+	}
+	lock.add(essential, true)
+	if v.includeOnly {
+		return lock, lock.checkDpkg()
+	}
 	rest, err := universe.Resolve(resolve.Request{
-		Packages:   append(slices.Clone(s.Include), v.packages...),
+		Packages:   append(include, v.packages...),
 		Priorities: v.priorities,
+		Exclude:    s.Exclude,
+		Recommends: s.Recommends,
 		Installed:  essential,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("resolve packages: %w", err)
+		return nil, err
 	}
-	lock := indexes.lock(s)
-	lock.MergeUsr = release.SplitBins
-	lock.Debconf = s.Debconf
-	lock.Configure = true
-	lock.add(essential, true)
 	lock.add(rest, false)
 	return lock, nil
 }
 
+// checkDpkg says whether the packages can be configured, which is the system's own dpkg's work.
+func (l *Lock) checkDpkg() error {
+	if !l.Configure || slices.ContainsFunc(l.Packages, func(p Package) bool { return p.Name == "dpkg" }) {
+		return nil
+	}
+	return errors.New("package dpkg is not among what is included, and nothing else can configure them: include it, or choose variant extract")
+}
+
+// applyApt heeds the options of apt that decide about packages; those about fetching are the archive client's.
+func (s *Spec) applyApt() {
+	settings := archive.AptSettings(s.Apt)
+	if release := settings["apt::default-release"]; release != "" {
+		s.DefaultRelease = release
+	}
+	if value, ok := settings["apt::install-recommends"]; ok {
+		s.Recommends = archive.IsTrue(value)
+	}
+}
+
+// universe is what packages are chosen from, with the Spec's preferences among them.
+func (s Spec) universe(archives []resolve.Archive) (*resolve.Universe, error) {
+	preferences, err := resolve.ParsePreferences([]byte(s.Preferences))
+	if err != nil {
+		return nil, err
+	}
+	policy := resolve.Policy{Preferences: preferences, DefaultRelease: s.DefaultRelease}
+	return resolve.NewPinnedUniverse(s.Arch, archives, policy)
+}
+
 // resolveTools asks for packages and what they depend on, whose programs are run without having been configured.
 func (b *Builder) resolveTools(ctx context.Context, s Spec) (*Lock, error) {
-	release, err := suite.Lookup(s.Suite)
-	if err != nil {
-		return nil, fmt.Errorf("resolve tools: %w", err)
-	}
-	indexes, err := b.indexes(ctx, s, release)
+	indexes, err := b.indexes(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("resolve tools: %w", err)
 	}
@@ -110,110 +152,6 @@ func (l *Lock) add(choices []resolve.Choice, essential bool) {
 			Size: c.Size, SHA256: c.SHA256, Essential: essential, Auto: c.Auto,
 		})
 	}
-}
-
-// indexes are the archives of a Spec with what they offer, in the same order.
-type indexes struct {
-	sources  []Source
-	releases []*archive.Release
-	archives []resolve.Archive
-}
-
-func (i indexes) lock(s Spec) *Lock {
-	l := &Lock{Arch: s.Arch, Suite: s.Suite, Sources: i.sources, Epoch: s.Epoch}
-	for _, r := range i.releases {
-		if r.Date.After(l.Date) {
-			l.Date = r.Date
-		}
-	}
-	return l
-}
-
-// indexes reads all archives of a Spec at once.
-func (b *Builder) indexes(ctx context.Context, s Spec, release suite.Suite) (indexes, error) {
-	keyring, err := readKeyring(s.Keyring)
-	if err != nil {
-		return indexes{}, err
-	}
-	sources := b.sources(s, release)
-	found := indexes{
-		sources:  sources,
-		releases: make([]*archive.Release, len(sources)),
-		archives: make([]resolve.Archive, len(sources)),
-	}
-	client := &archive.Client{Cache: b.Cache}
-	group, ctx := errgroup.WithContext(ctx)
-	b.Event(Event{Stage: "resolve"})
-	for i, src := range sources {
-		group.Go(func() error {
-			r, err := client.Release(ctx, archive.Source{
-				URI: src.URI, Suite: src.Suite, Components: src.Components, Arch: s.Arch, Keyring: keyring,
-				IgnoreValidUntil: s.IgnoreValidUntil,
-			})
-			if err != nil {
-				return err
-			}
-			found.releases[i] = r
-			found.archives[i], err = readIndexes(ctx, client, r, src.Components)
-			return err
-		})
-	}
-	return found, group.Wait()
-}
-
-func readIndexes(ctx context.Context, c *archive.Client, r *archive.Release, components []string) (resolve.Archive, error) {
-	a := resolve.Archive{Suite: r.Suite, Codename: r.Codename}
-	for _, component := range components {
-		data, err := c.Packages(ctx, r, component)
-		if err != nil {
-			return a, err
-		}
-		packages, err := control.ParseIndex(data)
-		if err != nil {
-			return a, fmt.Errorf("read component %s of %s: %w", component, r.Source, err)
-		}
-		a.Packages = append(a.Packages, packages...)
-	}
-	return a, nil
-}
-
-// sources are the archives of a release: itself, its updates, and its security suite.
-func (b *Builder) sources(s Spec, release suite.Suite) []Source {
-	components := s.Components
-	if len(components) == 0 {
-		components = []string{"main"}
-	}
-	signedBy := ""
-	if s.Keyring == "" {
-		signedBy = debianKeyring
-	}
-	main, security := orElse(s.Mirror, b.Mirrors.Main), orElse(s.Security, b.Mirrors.Security)
-	list := []Source{{main, release.Codename, components, signedBy}}
-	if release.Updates && !s.NoUpdates {
-		list = append(list, Source{main, release.Codename + "-updates", components, signedBy})
-	}
-	if release.Security && security != mirror.None {
-		list = append(list, Source{security, release.Codename + "-security", components, signedBy})
-	}
-	return list
-}
-
-// debianKeyring is where package debian-archive-keyring, which apt depends on, has it in every release of the table.
-const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
-
-func readKeyring(path string) (archive.Keyring, error) {
-	data := suite.Keyring()
-	if path != "" {
-		var err error
-		if data, err = os.ReadFile(path); err != nil {
-			return archive.Keyring{}, fmt.Errorf("read keyring: %w", err)
-		}
-	}
-	k, err := archive.ReadKeyring(data)
-	if err != nil {
-		return archive.Keyring{}, fmt.Errorf("read keyring %s: %w", orElse(path, "of Debian"), err)
-	}
-	return k, nil
 }
 
 func orElse(s, other string) string {

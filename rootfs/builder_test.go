@@ -90,7 +90,7 @@ func newDebian(t *testing.T) debian {
 // spec is of everything that the two archives have.
 func (d debian) spec(variant string, include ...string) Spec {
 	return Spec{Arch: "amd64", Suite: "trixie", Mirror: d.main.URL, Security: d.security.URL, Variant: variant,
-		Include: include, Keyring: d.keyring}
+		Include: include, Keyrings: []string{d.keyring}}
 }
 
 // sources are those of a lock of that spec.
@@ -186,7 +186,7 @@ func TestResolveOfPart(t *testing.T) {
 	b.Mirrors = mirror.Mirrors{Main: d.main.URL, Security: d.security.URL} // as the host's apt has them
 	epoch := time.Unix(1700000000, 0).UTC()
 	s := Spec{Arch: "amd64", Suite: "stable", Variant: "essential", Include: []string{"rar"}, Components: []string{"contrib", "main"},
-		NoUpdates: true, Keyring: d.keyring, Epoch: epoch}
+		NoUpdates: true, Keyrings: []string{d.keyring}, Epoch: epoch}
 	got, err := b.Resolve(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -215,20 +215,20 @@ func TestSources(t *testing.T) {
 		want []Source
 	}{
 		"all": {Spec{Suite: "trixie"}, []Source{
-			{m, "trixie", []string{"main"}, debianKeyring},
-			{m, "trixie-updates", []string{"main"}, debianKeyring},
-			{s, "trixie-security", []string{"main"}, debianKeyring},
+			{URI: m, Suite: "trixie", Components: []string{"main"}, SignedBy: DebianKeyring},
+			{URI: m, Suite: "trixie-updates", Components: []string{"main"}, SignedBy: DebianKeyring},
+			{URI: s, Suite: "trixie-security", Components: []string{"main"}, SignedBy: DebianKeyring},
 		}},
-		"no stable release": {Spec{Suite: "sid"}, []Source{{m, "sid", []string{"main"}, debianKeyring}}},
+		"no stable release": {Spec{Suite: "sid"}, []Source{{URI: m, Suite: "sid", Components: []string{"main"}, SignedBy: DebianKeyring}}},
 		"alias, components": {Spec{Suite: "oldstable", Components: both, NoUpdates: true}, []Source{
-			{m, "bookworm", both, debianKeyring},
-			{s, "bookworm-security", both, debianKeyring},
+			{URI: m, Suite: "bookworm", Components: both, SignedBy: DebianKeyring},
+			{URI: s, Suite: "bookworm-security", Components: both, SignedBy: DebianKeyring},
 		}},
 		"another mirror, no security": {Spec{Suite: "trixie", Mirror: own, Security: mirror.None}, []Source{
-			{own, "trixie", []string{"main"}, debianKeyring},
-			{own, "trixie-updates", []string{"main"}, debianKeyring},
+			{URI: own, Suite: "trixie", Components: []string{"main"}, SignedBy: DebianKeyring},
+			{URI: own, Suite: "trixie-updates", Components: []string{"main"}, SignedBy: DebianKeyring},
 		}},
-		"another key": {Spec{Suite: "forky", Keyring: "/my/key"}, []Source{{m, "forky", []string{"main"}, ""}}},
+		"another key": {Spec{Suite: "forky", Keyrings: []string{"/my/key"}}, []Source{{URI: m, Suite: "forky", Components: []string{"main"}}}},
 	} {
 		release, err := suite.Lookup(c.spec.Suite)
 		if err != nil {
@@ -253,7 +253,7 @@ func TestMergeUsrOfSuites(t *testing.T) {
 	for codename, want := range map[string]bool{"bullseye": true, "bookworm": true, "trixie": false, "forky": false, "sid": false} {
 		server := archivetest.Start(t, archivetest.Archive{Codename: codename, Keys: []archivetest.Key{key}, Date: mainDate})
 		lock, err := b.Resolve(t.Context(), Spec{Arch: "amd64", Suite: codename, Mirror: server.URL, Security: mirror.None, NoUpdates: true,
-			Variant: "essential", Keyring: keyring})
+			Variant: "essential", Keyrings: []string{keyring}})
 		if err != nil || lock.MergeUsr != want {
 			t.Errorf("%s: %+v, %v", codename, lock, err)
 		}
@@ -279,17 +279,17 @@ func TestResolveErrors(t *testing.T) {
 		"version": {func(s *Spec) { s.Include = []string{"sudo=9"} },
 			`package "sudo" has no version 9, only 1`},
 		"variant": {func(s *Spec) { s.Variant = "huge" },
-			`variant "huge" is not one of essential, apt, required, minbase, buildd, important, debootstrap, -, standard`},
+			`variant "huge" is not one of extract, custom, essential, apt, required, minbase, buildd, important, debootstrap, -, standard`},
 		"suite": {func(s *Spec) { s.Suite = "trixy" },
 			`"trixy" is not a valid Debian or Ubuntu suite or codename that vmbuild knows (` + strings.Join(suite.Names(), ", ") + `)`},
 		"suite that the archive has not": {func(s *Spec) { s.Suite = "sid" },
 			`archive ` + d.main.URL + ` has no suite "sid": neither InRelease nor Release is there`},
 		"component": {func(s *Spec) { s.Components, s.NoUpdates, s.Security = []string{"non-free"}, true, mirror.None },
 			`` + d.main.URL + ` trixie has no component "non-free" (it has main contrib)`},
-		"keyring missing": {func(s *Spec) { s.Keyring = missing },
-			`read keyring: open ` + missing + `: no such file or directory`},
-		"keyring": {func(s *Spec) { s.Keyring = junk },
-			`read keyring ` + junk + `: read keyring: openpgp: invalid data: tag byte does not have MSB set`},
+		"keyring missing": {func(s *Spec) { s.Keyrings = []string{missing} },
+			`read keyring: stat ` + missing + `: no such file or directory`},
+		"keyring": {func(s *Spec) { s.Keyrings = []string{junk} },
+			`read keyring: openpgp: invalid data: tag byte does not have MSB set: ` + junk},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := d.spec("apt")
@@ -306,7 +306,7 @@ func TestResolveErrors(t *testing.T) {
 func TestResolveOfUnknownKey(t *testing.T) {
 	d := newDebian(t)
 	s := d.spec("apt")
-	s.Keyring, s.NoUpdates, s.Security = "", true, mirror.None
+	s.Keyrings, s.NoUpdates, s.Security = nil, true, mirror.None
 	_, err := newBuilder(t).Resolve(t.Context(), s)
 	var wrong *archive.VerificationError
 	if !errors.As(err, &wrong) || wrong.File != "InRelease" {
@@ -369,7 +369,7 @@ func newTools(t *testing.T, b *Builder) (*archivetest.Server, *Lock) {
 		t.Fatal(err)
 	}
 	lock, err := b.resolveTools(t.Context(), Spec{Arch: "amd64", Suite: "trixie", Mirror: server.URL, Security: mirror.None, NoUpdates: true,
-		Include: []string{"e2fsprogs"}, Keyring: keyring})
+		Include: []string{"e2fsprogs"}, Keyrings: []string{keyring}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -481,6 +481,7 @@ func TestBaseOfDamagedPackage(t *testing.T) {
 			}
 			for _, dir := range []string{"layers", "tmp"} {
 				left, err := os.ReadDir(filepath.Join(b.Cache.Dir(), dir))
+				left = slices.DeleteFunc(left, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), "user-") }) // b's own
 				if err != nil || len(left) != 0 {
 					t.Errorf("left in %s of the cache: %v, %v", dir, left, err)
 				}

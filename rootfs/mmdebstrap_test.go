@@ -20,12 +20,18 @@ import (
 	"vmbuild/rootfs/tree"
 )
 
-// TestMain is also the inner side of tests that make trees: their job is "tree".
+// TestMain is also the inner side of tests that make trees, and the outer one of those that another user makes.
 func TestMain(m *testing.M) {
-	if namespace.Inner() {
-		os.Exit(namespace.Serve(map[string]namespace.Handler{"tree": listTree}))
+	switch {
+	case namespace.Inner():
+		os.Exit(namespace.Serve(map[string]namespace.Handler{
+			"tree": listTree, "emulate": emulateInside, "foreign": foreignInside,
+		}))
+	case os.Args[0] == emulateWord:
+		os.Exit(outsideEmulation())
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
 }
 
 type treeJob struct{ Cache, Temp string }

@@ -18,22 +18,9 @@ import (
 )
 
 // makeSkeleton makes what has to be there before the first package is unpacked, as mmdebstrap does: directories that
-// apt and dpkg expect, the apt sources, an fstab to be filled in. It does not copy the host's resolv.conf and hostname.
+// apt and dpkg expect, the apt sources, an fstab to be filled in.
 func makeSkeleton(root string, l *Lock) error {
-	dirs := []string{
-		"etc/apt/apt.conf.d", "etc/apt/sources.list.d", "etc/apt/preferences.d",
-		"var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log/apt",
-	}
-	for _, dir := range dirs {
-		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
-			return fmt.Errorf("make skeleton: %w", err)
-		}
-	}
-	tmp := filepath.Join(root, "tmp")
-	if err := errors.Join(os.Mkdir(tmp, 0o755), os.Chmod(tmp, 0o777|os.ModeSticky)); err != nil {
-		return fmt.Errorf("make skeleton: %w", err)
-	}
-	if err := dpkg.Skeleton(root, l.Arch); err != nil {
+	if err := makeDirectories(root, l); err != nil {
 		return fmt.Errorf("make skeleton: %w", err)
 	}
 	if l.MergeUsr {
@@ -41,15 +28,33 @@ func makeSkeleton(root string, l *Lock) error {
 			return fmt.Errorf("make skeleton: %w", err)
 		}
 	}
-	for name, content := range map[string]string{
-		"etc/apt/sources.list": sourcesList(l.Sources),
-		"etc/fstab":            "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n",
-	} {
-		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o644); err != nil {
+	files := l.Files
+	if len(files) == 0 {
+		files = []File{{"etc/apt/sources.list", sourcesList(l.Sources)}}
+	}
+	for _, f := range append(files[:len(files):len(files)], File{"etc/fstab", "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n"}) {
+		if err := os.WriteFile(filepath.Join(root, f.Path), []byte(f.Content), 0o644); err != nil {
 			return fmt.Errorf("make skeleton: %w", err)
 		}
 	}
 	return nil
+}
+
+func makeDirectories(root string, l *Lock) error {
+	dirs := []string{
+		"etc/apt/apt.conf.d", "etc/apt/sources.list.d", "etc/apt/preferences.d",
+		"var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log/apt",
+	}
+	for _, dir := range dirs {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	tmp := filepath.Join(root, "tmp")
+	if err := errors.Join(os.Mkdir(tmp, 0o755), os.Chmod(tmp, 0o777|os.ModeSticky)); err != nil {
+		return err
+	}
+	return dpkg.Skeleton(root, append([]string{l.Arch}, l.Foreign...)...)
 }
 
 // mergeUsr makes the directories of / that are links into /usr (https://wiki.debian.org/UsrMerge), with the one that
@@ -156,14 +161,27 @@ func extendedStates(l *Lock) string {
 	return b.String()
 }
 
-// refuse is what differs between two builds of the same packages or tells of the build: mmdebstrap's list. The last
-// element is a pattern for names in the directory before it.
-var refuse = []string{
-	"run/*", "tmp/*", "var/tmp/*",
-	"var/log/dpkg.log", "var/log/apt/history.log", "var/log/apt/term.log", "var/log/alternatives.log",
-	"var/log/bootstrap.log", "var/cache/ldconfig/aux-cache", "var/log/apt/eipp.log.xz", "var/lib/dbus/machine-id",
-	"var/lib/apt/lists/auxfiles", "var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin",
-	"var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*",
+// refuse is what differs between two builds of the same packages or tells of the build: mmdebstrap's list, with the step
+// that removes it. The last element is a pattern for names in the directory before it.
+var refuse = []struct{ pattern, step string }{
+	{"run/*", skipRun},
+	{"tmp/*", skipTmp},
+	{"var/tmp/*", skipTmp},
+	{"var/log/dpkg.log", skipReproducible},
+	{"var/log/apt/history.log", skipReproducible},
+	{"var/log/apt/term.log", skipReproducible},
+	{"var/log/alternatives.log", skipReproducible},
+	{"var/log/bootstrap.log", skipReproducible},
+	{"var/cache/ldconfig/aux-cache", skipReproducible},
+	{"var/log/apt/eipp.log.xz", skipReproducible},
+	{"var/lib/dbus/machine-id", skipReproducible},
+	{"var/lib/apt/lists/auxfiles", SkipLists},
+	{"var/lib/apt/lists/*_*", SkipLists},
+	{"var/lib/apt/lists/partial/*", SkipLists},
+	{"var/cache/apt/pkgcache.bin", skipAptCache},
+	{"var/cache/apt/srcpkgcache.bin", skipAptCache},
+	{"var/cache/apt/archives/*.deb", skipAptCache},
+	{"var/cache/apt/archives/partial/*", skipAptCache},
 }
 
 // emptied are the directories that refuse empties.
@@ -172,12 +190,18 @@ var emptied = []string{"run", "tmp", "var/tmp"}
 // kept is what a pattern of refuse does not mean.
 const kept = "run/lock"
 
-// cleanUp removes from a tree what belongs to its making and not to the system.
-func cleanUp(root string) error {
-	for _, pattern := range refuse {
-		if err := removeMatches(root, pattern); err != nil {
+// cleanUp removes from a tree what belongs to its making and not to the system, but for the steps that are left out.
+func cleanUp(root string, skip []string) error {
+	for _, r := range refuse {
+		if Skips(skip, r.step) {
+			continue
+		}
+		if err := removeMatches(root, r.pattern); err != nil {
 			return fmt.Errorf("clean up the tree: %w", err)
 		}
+	}
+	if Skips(skip, skipMachineID) {
+		return nil
 	}
 	if err := resetMachineID(root); err != nil {
 		return fmt.Errorf("reset the machine id: %w", err)

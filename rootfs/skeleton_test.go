@@ -92,7 +92,7 @@ func wantError(t *testing.T, err error, want string) {
 
 func TestMakeSkeleton(t *testing.T) {
 	l := newLock()
-	l.Sources = append(l.Sources, Source{"http://s.example/debian-security", "trixie-security", []string{"main", "contrib"}, ""})
+	l.Sources = append(l.Sources, Source{URI: "http://s.example/debian-security", Suite: "trixie-security", Components: []string{"main", "contrib"}})
 	want := map[string]string{
 		"/": aDir, "/etc": aDir, "/etc/apt": aDir, "/etc/apt/apt.conf.d": aDir, "/etc/apt/preferences.d": aDir,
 		"/etc/apt/sources.list": file(0o644, "deb http://m.example/debian trixie main\n"+
@@ -219,13 +219,13 @@ func TestCleanUp(t *testing.T) {
 	dir := planted(t, kept)
 	plant(t, dir, removed)
 	for range 2 { // a clean tree stays as it is
-		if err := cleanUp(dir); err != nil {
+		if err := cleanUp(dir, nil); err != nil {
 			t.Fatal(err)
 		}
 		wantTree(t, dir, want)
 	}
 	empty := planted(t, nil)
-	if err := cleanUp(empty); err != nil {
+	if err := cleanUp(empty, nil); err != nil {
 		t.Fatal(err)
 	}
 	wantTree(t, empty, map[string]string{"/": aDir})
@@ -241,7 +241,7 @@ func TestCleanUpStaysInTheTree(t *testing.T) {
 	before := listing(t, host)
 	for _, parent := range []string{"tmp", "run", "var/tmp", "var/log", "var/cache/apt", "var/lib/apt/lists", "etc"} {
 		dir := planted(t, map[string]string{parent + " -> " + host: ""})
-		if err := cleanUp(dir); err != nil {
+		if err := cleanUp(dir, nil); err != nil {
 			t.Errorf("%s: %v", parent, err)
 		}
 		if diff := cmp.Diff(before, listing(t, host)); diff != "" {
@@ -250,7 +250,7 @@ func TestCleanUpStaysInTheTree(t *testing.T) {
 	}
 	dir := planted(t, map[string]string{"nonexistent/tmp/x": "", "var/tmp -> /nonexistent/tmp": "", "srv/log/dpkg.log": "", "srv/log/y": "", "var/log -> ../srv/log": "",
 		"var/cache -> cache": "", "run": "a file"})
-	if err := cleanUp(dir); err != nil {
+	if err := cleanUp(dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	wantTree(t, dir, map[string]string{
@@ -269,7 +269,7 @@ func TestResetMachineID(t *testing.T) {
 		"link":    {map[string]string{"etc/machine-id -> " + other: ""}, map[string]string{"/etc/machine-id": file(0o644, "")}},
 	} {
 		dir := planted(t, c.files)
-		if err := cleanUp(dir); err != nil {
+		if err := cleanUp(dir, nil); err != nil {
 			t.Fatal(err)
 		}
 		c.want["/"], c.want["/etc"] = aDir, aDir
@@ -278,7 +278,7 @@ func TestResetMachineID(t *testing.T) {
 		}
 	}
 	dir := planted(t, map[string]string{"etc/machine-id/x": ""})
-	if err := cleanUp(dir); err == nil || !strings.HasPrefix(err.Error(), "reset the machine id: ") {
+	if err := cleanUp(dir, nil); err == nil || !strings.HasPrefix(err.Error(), "reset the machine id: ") {
 		t.Errorf("a directory in its place: %v", err)
 	}
 }

@@ -17,7 +17,7 @@ import (
 func newLock() *Lock {
 	return &Lock{
 		Arch: "amd64", Suite: "trixie",
-		Sources: []Source{{"http://m.example/debian", "trixie", []string{"main"}, debianKeyring}},
+		Sources: []Source{{URI: "http://m.example/debian", Suite: "trixie", Components: []string{"main"}, SignedBy: DebianKeyring}},
 		Packages: []Package{
 			{Name: "dash", Version: "0.5-1", Arch: "amd64", Source: 0, Path: "pool/dash.deb", Size: 7, SHA256: "ab", Essential: true},
 			{Name: "tzdata", Version: "2025", Arch: "all", Source: 0, Path: "pool/tzdata.deb", Size: 8, SHA256: "cd", Auto: true},

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/suite"
 )
 
 // Stack is a writable tree over a layer of the cache, which stays as it is. Where the kernel refuses overlayfs it is a
@@ -19,6 +21,7 @@ type Stack struct {
 	upper string // what differs from the layer, in overlayfs's form; Dir itself where it is a copy
 	layer string // key of the layer
 	epoch time.Time
+	skip  []string
 	mount bool
 }
 
@@ -26,7 +29,7 @@ type Stack struct {
 func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 	s := &Stack{
 		Dir: filepath.Join(work, "tree"), upper: filepath.Join(work, "upper"), layer: base.key,
-		epoch: base.Epoch, mount: true,
+		epoch: base.Epoch, skip: base.skip, mount: true,
 	}
 	scratch := filepath.Join(work, "overlay")
 	for _, dir := range []string{s.Dir, s.upper, scratch} {
@@ -44,6 +47,29 @@ func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 	}
 	return s, nil
 }
+
+// Fresh makes the tree of a Lock's packages in the directory dir, which is there, for a caller with something to do between
+// the steps. It is no layer and has none below it. Where Skeleton was called for dir, its files are kept.
+func (b *Builder) Fresh(ctx context.Context, l *Lock, dir string, s Steps) (*Stack, error) {
+	if err := b.fill(ctx, l, dir, s); err != nil {
+		return nil, fmt.Errorf("make tree: %w", err)
+	}
+	return &Stack{Dir: dir, upper: dir, epoch: l.clamp(), skip: l.Skip}, nil
+}
+
+// Skeleton makes in the directory dir, which is there, what a Spec has there before the first package.
+func (b *Builder) Skeleton(s Spec, dir string) error {
+	if Skips(s.Skip, skipSkeleton) {
+		return nil
+	}
+	release, err := suite.Lookup(s.Suite)
+	return makeSkeleton(dir, &Lock{
+		Arch: s.Arch, Foreign: s.Foreign, Files: s.Files, MergeUsr: err == nil && release.SplitBins && !s.SplitUsr,
+	})
+}
+
+// Epoch is the time that no file of the tree is younger than, once it is finished.
+func (s *Stack) Epoch() time.Time { return s.epoch }
 
 // Close unmounts the tree.
 func (s *Stack) Close() error {

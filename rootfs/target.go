@@ -14,9 +14,9 @@ import (
 )
 
 // Enter makes the programs of a stacked tree runnable: apt works, daemons do not start.
-func (b *Builder) Enter(ctx context.Context, s *Stack, base *Base) (*chroot.Root, error) {
+func (b *Builder) Enter(ctx context.Context, s *Stack) (*chroot.Root, error) {
 	return chroot.Enter(ctx, s.Dir, chroot.Options{
-		Log: b.Log, Network: true, BlockDaemons: true, NoSync: true, Epoch: base.Epoch,
+		Log: b.Log, Network: true, BlockDaemons: true, NoSync: true, Epoch: s.epoch, Without: withoutInChroot(s.skip),
 	})
 }
 
@@ -34,14 +34,14 @@ func (b *Builder) RenewKeys(ctx context.Context, s *Stack, target chroot.Runner)
 
 // Finish takes out of the tree, which nobody is in any more, what belongs to its making: logs, caches, the machine's
 // identity, times after the epoch.
-func (b *Builder) Finish(s *Stack, base *Base) error {
-	if err := cleanUp(s.Dir); err != nil {
+func (b *Builder) Finish(s *Stack) error {
+	if err := cleanUp(s.Dir, s.skip); err != nil {
 		return err
 	}
-	if err := resetEmptied(s.Dir, base.Epoch); err != nil {
+	if err := resetEmptied(s.Dir, s.epoch); err != nil {
 		return err
 	}
-	return clampTimes(s.Dir, s.upper, base.Epoch)
+	return clampTimes(s.Dir, s.upper, s.epoch)
 }
 
 // Tools returns a toolbox that holds programs of Debian packages. They are taken from the same mirrors as the Spec's

@@ -13,7 +13,7 @@ func TestFindVariant(t *testing.T) {
 		}
 	}
 	_, err := findVariant("huge")
-	want := `variant "huge" is not one of essential, apt, required, minbase, buildd, important, debootstrap, -, standard`
+	want := `variant "huge" is not one of extract, custom, essential, apt, required, minbase, buildd, important, debootstrap, -, standard`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}

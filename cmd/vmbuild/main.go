@@ -1,20 +1,25 @@
-// Command vmbuild makes bootable Debian disk images from a package mirror, without root. See the README.
+// Command vmbuild makes bootable Debian disk images and root filesystems from a package mirror, without root. See the
+// README.
 package main
 
 import (
 	"context"
+	"maps"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"vmbuild/cmd/vmbuild/cli"
 	"vmbuild/image"
+	"vmbuild/image/bootstrap"
 	"vmbuild/rootfs/namespace"
 )
 
 func main() {
 	if namespace.Inner() {
-		os.Exit(namespace.Serve(image.Handlers()))
+		handlers := image.Handlers()
+		maps.Copy(handlers, bootstrap.Handlers())
+		os.Exit(namespace.Serve(handlers))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -1,4 +1,4 @@
-package image
+package session
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"vmbuild/rootfs"
 )
 
-// journal takes what a build has to say: events go to the outer half and, with the output of programs, to the log file.
-type journal struct {
+// Journal takes what a build has to say: events go to the outer half and, with the output of programs, to the log file.
+type Journal struct {
 	log  *zap.Logger
 	send func(any) error
 
@@ -22,8 +22,8 @@ type journal struct {
 }
 
 // newJournal writes JSON lines to file, which may be nil.
-func newJournal(file *os.File, send func(any) error) *journal {
-	j := &journal{log: zap.NewNop(), send: send}
+func newJournal(file *os.File, send func(any) error) *Journal {
+	j := &Journal{log: zap.NewNop(), send: send}
 	if file != nil {
 		config := zap.NewProductionEncoderConfig()
 		config.EncodeTime = zapcore.ISO8601TimeEncoder
@@ -33,7 +33,7 @@ func newJournal(file *os.File, send func(any) error) *journal {
 }
 
 // event reports progress; a stage is logged when it begins.
-func (j *journal) event(e rootfs.Event) {
+func (j *Journal) event(e rootfs.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if e.Line == "" && e.Stage != j.stage {
@@ -44,13 +44,13 @@ func (j *journal) event(e rootfs.Event) {
 }
 
 // tell sends to the outer half. When that is gone the build is being killed, and there is nobody to tell.
-func (j *journal) tell(e rootfs.Event) { _ = j.send(e) }
+func (j *Journal) tell(e rootfs.Event) { _ = j.send(e) }
 
 // note logs what is wrong without being a reason to stop.
-func (j *journal) note(err error) { j.log.Warn("note", zap.Error(err)) }
+func (j *Journal) note(err error) { j.log.Warn("note", zap.Error(err)) }
 
 // Write takes the output of programs and passes it on line by line.
-func (j *journal) Write(p []byte) (int, error) {
+func (j *Journal) Write(p []byte) (int, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.rest = append(j.rest, p...)
@@ -64,13 +64,13 @@ func (j *journal) Write(p []byte) (int, error) {
 	}
 }
 
-func (j *journal) line(text string) {
+func (j *Journal) line(text string) {
 	j.log.Debug("output", zap.String("stage", j.stage), zap.String("line", text))
 	j.tell(rootfs.Event{Stage: j.stage, Line: text})
 }
 
 // Close ends the log.
-func (j *journal) Close() error {
+func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if len(j.rest) > 0 {

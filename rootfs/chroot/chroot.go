@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type Options struct {
 	BlockDaemons bool      // packages do not start their daemons: policy-rc.d forbids it, start-stop-daemon does nothing
 	NoSync       bool      // fsync and its like do nothing
 	Epoch        time.Time // SOURCE_DATE_EPOCH, unless zero
+	Without      []string  // what of the above is left out: /proc, /sys, /dev, policy-rc.d, start-stop-daemon
 	Temp         string    // for EnterTools: directory for its mount point; os.TempDir() if empty
 }
 
@@ -68,13 +70,23 @@ func Enter(ctx context.Context, dir string, o Options) (*Root, error) {
 }
 
 func (r *Root) furnish() error {
-	for _, step := range []func() error{r.mountProc, r.mountSys, r.mountDev, r.mountBinds, r.addCovers} {
-		if err := step(); err != nil {
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"/proc", r.mountProc}, {"/sys", r.mountSys}, {"/dev", r.mountDev}, {"binds", r.mountBinds}, {"covers", r.addCovers},
+	} {
+		if r.without(step.what) {
+			continue
+		}
+		if err := step.do(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+func (r *Root) without(what string) bool { return slices.Contains(r.options.Without, what) }
 
 func newRoot(ctx context.Context, dir string, o Options) (*Root, error) {
 	if err := ctx.Err(); err != nil {

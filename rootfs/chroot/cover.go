@@ -146,8 +146,13 @@ func (r *Root) blockDaemons() error {
 	if !r.options.BlockDaemons {
 		return nil
 	}
-	if err := r.addCover("/usr/sbin/policy-rc.d", cover{text: policyRC, mode: 0o755, always: true}); err != nil {
-		return err
+	if !r.without("policy-rc.d") {
+		if err := r.addCover("/usr/sbin/policy-rc.d", cover{text: policyRC, mode: 0o755, always: true}); err != nil {
+			return err
+		}
+	}
+	if r.without("start-stop-daemon") {
+		return nil
 	}
 	for _, path := range []string{"/sbin/start-stop-daemon", "/usr/sbin/start-stop-daemon"} {
 		if err := r.addCover(path, cover{text: startStopDaemon, mode: 0o755}); err != nil {

@@ -3,23 +3,21 @@
 package mirror
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 
-	"vmbuild/rootfs/internal/control"
+	"vmbuild/rootfs/sources"
 	"vmbuild/rootfs/suite"
 )
 
 // Where Debian's archives are, for hosts that do not say it themselves.
 const (
-	Default         = "http://ftp.debian.org/debian"
-	DefaultSecurity = "http://security.debian.org/debian-security"
+	Default         = suite.MainURI
+	DefaultSecurity = suite.SecurityURI
 )
 
 // None in place of a security mirror leaves the security archive out.
@@ -35,7 +33,11 @@ type Mirrors struct {
 // runs something else, or has no apt, gives the defaults.
 func OfHost(etc fs.FS) (Mirrors, error) {
 	var found Mirrors
-	for _, name := range sourceFiles(etc) {
+	names, err := sources.Names(etc)
+	if err != nil && !errors.Is(err, fs.ErrPermission) {
+		return Mirrors{}, err
+	}
+	for _, name := range names {
 		data, err := fs.ReadFile(etc, name)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			continue
@@ -43,8 +45,10 @@ func OfHost(etc fs.FS) (Mirrors, error) {
 		if err != nil {
 			return Mirrors{}, fmt.Errorf("read apt sources: %w", err)
 		}
-		for _, e := range parseSources(name, data) {
-			e.offer(&found)
+		// What is wrong in a file the host's apt will have told its user; what comes before it may still be of use.
+		f, _ := sources.Parse(name, data)
+		for _, e := range f.Entries {
+			found.offer(e)
 		}
 	}
 	if found.Main == "" {
@@ -56,31 +60,17 @@ func OfHost(etc fs.FS) (Mirrors, error) {
 	return found, nil
 }
 
-// sourceFiles lists the files that apt reads, in its order (sources.list(5)).
-func sourceFiles(etc fs.FS) []string {
-	names := []string{"sources.list"}
-	parts, _ := fs.Glob(etc, "sources.list.d/*")
-	for _, p := range parts {
-		if ext := path.Ext(p); ext == ".list" || ext == ".sources" {
-			names = append(names, p)
-		}
+// offer fills in what is still missing and the entry has.
+func (m *Mirrors) offer(e sources.Entry) {
+	if e.Disabled || !e.Deb {
+		return
 	}
-	return names
-}
-
-// aptSource is what matters here of one entry.
-type aptSource struct {
-	uris, suites []string
-}
-
-// offer fills in what is still missing and this entry has.
-func (e aptSource) offer(m *Mirrors) {
-	for _, uri := range e.uris {
+	for _, uri := range e.URIs {
 		// An address with a password in it is for this host only: it would be in the image.
 		if u, err := url.Parse(uri); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
 			continue
 		}
-		for _, s := range e.suites {
+		for _, s := range e.Suites {
 			release, isSecurity := strings.CutSuffix(s, "-security")
 			if !slices.Contains(suite.Names(), release) {
 				continue
@@ -93,50 +83,4 @@ func (e aptSource) offer(m *Mirrors) {
 			}
 		}
 	}
-}
-
-// parseSources reads a file in either form. What it cannot read it leaves out: the host's apt will have told its user.
-func parseSources(name string, data []byte) []aptSource {
-	if strings.HasSuffix(name, ".sources") {
-		return parseDeb822(data)
-	}
-	var list []aptSource
-	for line := range bytes.Lines(data) {
-		if e, ok := parseOneLine(string(line)); ok {
-			list = append(list, e)
-		}
-	}
-	return list
-}
-
-func parseDeb822(data []byte) []aptSource {
-	var list []aptSource
-	for p, err := range control.Paragraphs(data) {
-		if err != nil {
-			break
-		}
-		enabled := !strings.EqualFold(p.Get("Enabled"), "no")
-		if enabled && slices.Contains(strings.Fields(p.Get("Types")), "deb") {
-			list = append(list, aptSource{uris: strings.Fields(p.Get("URIs")), suites: strings.Fields(p.Get("Suites"))})
-		}
-	}
-	return list
-}
-
-// parseOneLine reads "deb [options] URI SUITE COMPONENT…".
-func parseOneLine(line string) (aptSource, bool) {
-	line, _, _ = strings.Cut(line, "#")
-	rest, ok := strings.CutPrefix(strings.TrimSpace(line), "deb")
-	if !ok || rest == "" || !strings.ContainsAny(rest[:1], " \t[") {
-		return aptSource{}, false
-	}
-	rest = strings.TrimSpace(rest)
-	if strings.HasPrefix(rest, "[") {
-		_, rest, _ = strings.Cut(rest, "]")
-	}
-	words := strings.Fields(rest)
-	if len(words) < 2 {
-		return aptSource{}, false
-	}
-	return aptSource{uris: words[:1], suites: words[1:2]}, true
 }

@@ -20,6 +20,7 @@ import (
 
 	"vmbuild/image"
 	"vmbuild/image/machine"
+	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/suite"
 )
@@ -33,21 +34,52 @@ type Streams struct {
 
 // commands is the whole command line; build is what runs when no command is named.
 type commands struct {
-	Build   buildCmd         `cmd:"" default:"withargs" help:"Build a disk image (the default command)."`
-	Run     runCmd           `cmd:"" help:"Start a disk image in QEMU, on the serial console."`
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	Build       buildCmd         `cmd:"" default:"withargs" help:"Build a disk image (the default command)."`
+	Run         runCmd           `cmd:"" help:"Start a disk image in QEMU, on the serial console."`
+	Cache       cacheCmd         `cmd:"" help:"List, prune or verify the cache of downloads and layers."`
+	Bootstrap   bootstrapCmd     `cmd:"" like:"mmdebstrap" help:"Make a root filesystem, with mmdebstrap's options."`
+	Debootstrap debootstrapCmd   `cmd:"" like:"debootstrap" help:"Make a root filesystem, with debootstrap's options."`
+	Multistrap  multistrapCmd    `cmd:"" like:"multistrap" help:"Make a root filesystem as multistrap's configuration says."`
+	Version     kong.VersionFlag `help:"Print the version and exit."`
 }
 
 // Main runs the command line args (args[0] is the program) and returns the exit status.
 func Main(ctx context.Context, args []string, s Streams) int {
-	var c commands
+	return runWith(ctx, args, s, makeRoot)
+}
+
+// runWith is Main with what makes a root filesystem.
+func runWith(ctx context.Context, args []string, s Streams, do bootstrapper) int {
 	s.program = args[0]
 	status := -1
-	parser, err := kong.New(&c,
+	parser, err := newParser(&commands{}, s, func(code int) { status = code })
+	if err != nil {
+		fmt.Fprintf(s.Err, "vmbuild: %v\n", err)
+		return statusFailed
+	}
+	line, err := arguments(parser.Model.Node, args)
+	if err != nil {
+		return report(s.Err, usageError{err})
+	}
+	parsed, err := parser.Parse(line)
+	if status >= 0 {
+		return status // --help and --version have answered
+	}
+	if err != nil {
+		return report(s.Err, usageError{inPlainWords(err)})
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	parsed.Bind(do, &s)
+	err = parsed.Run(s)
+	return report(s.Err, err) // where the command may have sent it
+}
+
+func newParser(c *commands, s Streams, exit func(status int)) (*kong.Kong, error) {
+	return kong.New(c,
 		kong.Name("vmbuild"),
 		kong.Description("Build bootable Debian disk images from a package mirror: no root, no loop devices, no tools on the host."),
 		kong.Writers(s.Out, s.Err),
-		kong.Exit(func(code int) { status = code }),
+		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 		kong.Help(help),
 		kong.ValueFormatter(withDefault),
@@ -58,23 +90,11 @@ func Main(ctx context.Context, args []string, s Streams) int {
 			"machines":  strings.Join(machine.Architectures(), ","),
 			"suite":     suite.Default,
 			"suites":    strings.Join(suite.Names(), ", "),
+			"variants":  strings.Join(rootfs.Variants(), ", "),
 			"tables":    strings.Join(image.PartTypes(), ","),
 			"roottypes": strings.Join(image.RootTypes(), ","),
 		},
 	)
-	if err != nil {
-		fmt.Fprintf(s.Err, "vmbuild: %v\n", err)
-		return statusFailed
-	}
-	parsed, err := parser.Parse(args[1:])
-	if status >= 0 {
-		return status // --help and --version have answered
-	}
-	if err != nil {
-		return report(s.Err, usageError{inPlainWords(err)})
-	}
-	parsed.BindTo(ctx, (*context.Context)(nil))
-	return report(s.Err, parsed.Run(s))
 }
 
 // inPlainWords says of an option whose argument is missing what kong says in its own terms: of one at the end of the

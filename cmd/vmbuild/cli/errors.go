@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"vmbuild/image"
+	"vmbuild/image/session"
 )
 
 // Exit statuses, as the README documents them.
@@ -31,7 +32,7 @@ func report(w io.Writer, err error) int {
 		return statusDone
 	}
 	status := statusOf(err)
-	var left *image.LeftoverError
+	var left *session.LeftoverError
 	if status == statusInterrupted && !errors.As(err, &left) {
 		fmt.Fprintln(w, "vmbuild: interrupted; nothing was left behind")
 		return status
@@ -39,7 +40,12 @@ func report(w io.Writer, err error) int {
 	for _, line := range strings.Split(strings.TrimRight(err.Error(), "\n"), "\n") {
 		fmt.Fprintf(w, "vmbuild: %s\n", line)
 	}
-	if hint := hints[status]; hint != "" {
+	hint := hints[status]
+	var own interface{ hint() string }
+	if errors.As(err, &own) {
+		hint = own.hint()
+	}
+	if hint != "" {
 		fmt.Fprintf(w, "vmbuild: %s\n", hint)
 	}
 	return status

@@ -156,14 +156,14 @@ func (db *database) takeAway(lost map[*record][]string) error {
 
 // Skeleton makes the directories and files that dpkg expects to find in a root, as mmdebstrap does, for the native
 // architecture arch. Directories that are there are kept.
-func Skeleton(dir, arch string) error {
-	if err := makeSkeleton(dir, arch); err != nil {
+func Skeleton(dir string, arches ...string) error {
+	if err := makeSkeleton(dir, arches); err != nil {
 		return fmt.Errorf("prepare dpkg's database in %q: %w", dir, err)
 	}
 	return nil
 }
 
-func makeSkeleton(dir, arch string) error {
+func makeSkeleton(dir string, arches []string) error {
 	root, err := openRootDir(dir)
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func makeSkeleton(dir, arch string) error {
 	}
 	for name, content := range map[string]string{
 		statusFile:          "",
-		adminDir + "/arch":  arch + "\n",
+		adminDir + "/arch":  strings.Join(arches, "\n") + "\n",
 		infoDir + "/format": "1\n",
 	} {
 		if err := root.writeFile(name, []byte(content), 0o644); err != nil {

@@ -12,6 +12,25 @@ type PathRule struct {
 	Pattern string // fnmatch(3) without flags, for the path with its leading slash: * matches slashes too
 }
 
+// ParsePathRules reads the path rules in the text of a configuration file of dpkg (dpkg.cfg(5)); its other options are
+// left to the root's own dpkg.
+func ParsePathRules(config string) ([]PathRule, error) {
+	var rules []PathRule
+	for line := range strings.Lines(config) {
+		option, pattern, ok := strings.Cut(strings.TrimSpace(line), "=")
+		option = strings.TrimPrefix(strings.TrimSpace(option), "--")
+		if option != "path-exclude" && option != "path-include" {
+			continue
+		}
+		pattern = strings.Trim(strings.TrimSpace(pattern), `"'`)
+		if !ok || pattern == "" {
+			return nil, fmt.Errorf("read dpkg's options: %s has no pattern", option)
+		}
+		rules = append(rules, PathRule{Include: option == "path-include", Pattern: pattern})
+	}
+	return rules, nil
+}
+
 // filter decides which paths of a package are unpacked.
 type filter []compiledRule
 

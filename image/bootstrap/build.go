@@ -1,0 +1,98 @@
+package bootstrap
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+
+	"vmbuild/hooks"
+	"vmbuild/image"
+	"vmbuild/image/output"
+	"vmbuild/image/session"
+	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/emulation"
+	"vmbuild/rootfs/namespace"
+)
+
+// Check looks at the host for everything the plan needs and returns all that is missing at once, as an
+// *image.MissingError.
+func Check(p *Plan) error {
+	var problems []string
+	add := func(err error) {
+		if err != nil {
+			problems = append(problems, strings.Split(err.Error(), "\n")...)
+		}
+	}
+	add(namespace.Check())
+	add(p.checkArch())
+	for _, h := range p.Hooks {
+		_, err := hooks.Find(h)
+		add(err)
+	}
+	if !p.printsOnly() {
+		_, _, err := p.choose()
+		add(err)
+	}
+	if len(problems) > 0 {
+		return &image.MissingError{Problems: problems}
+	}
+	return nil
+}
+
+func (p *Plan) checkArch() error {
+	if p.configuresNothing() || p.printsOnly() {
+		return nil
+	}
+	a, err := arch.Lookup(p.Spec.Arch)
+	if err != nil {
+		return err
+	}
+	return emulation.Check(a)
+}
+
+// choose finds the form that the target is written in.
+func (p *Plan) choose() (output.Format, output.Compression, error) {
+	facts, err := output.Look(p.Target)
+	if err != nil {
+		return output.Format{}, output.Compression{}, err
+	}
+	return output.Choose(p.Format, p.Target, facts)
+}
+
+// job is what the outer half tells the inner one.
+type job struct {
+	Plan        *Plan  `json:"plan"`
+	Format      string `json:"format,omitempty"` // of package output; empty: lines of text
+	Compression string `json:"compression,omitempty"`
+}
+
+// Build makes the root filesystem of the plan. A target that is a file, or a directory that was not there, appears when it
+// is complete; after a failure there is none, and an old file is untouched. What only is to be printed goes to out.
+func Build(ctx context.Context, p *Plan, out *os.File, h session.Host) (err error) {
+	if err := Check(p); err != nil {
+		return err
+	}
+	if p.printsOnly() {
+		return h.Run(ctx, bootstrapJob, job{Plan: p}, out)
+	}
+	format, compression, err := p.choose()
+	if err != nil {
+		return err
+	}
+	target, err := output.Open(p.Target, format)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	if err := h.Run(ctx, bootstrapJob, job{p, format.Name, compression.Name}, target.Handle()); err != nil {
+		return err
+	}
+	if err := target.Sync(); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return target.Commit()
+}

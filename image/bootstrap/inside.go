@@ -1,0 +1,262 @@
+package bootstrap
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"vmbuild/hooks"
+	"vmbuild/image/output"
+	"vmbuild/image/session"
+	"vmbuild/rootfs"
+	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/tree"
+)
+
+// bootstrapJob is the name of the inner half's job.
+const bootstrapJob = "bootstrap"
+
+// Handlers are the jobs of the inner half, for namespace.Serve.
+func Handlers() map[string]namespace.Handler {
+	return map[string]namespace.Handler{bootstrapJob: session.Handle(bootstrapInside)}
+}
+
+// build is what the steps of the inner half share.
+type build struct {
+	*session.Session
+	plan        *Plan
+	out         *os.File
+	format      string
+	compression string
+}
+
+func bootstrapInside(ctx context.Context, s *session.Session, payload json.RawMessage, files []*os.File) error {
+	var j job
+	if err := json.Unmarshal(payload, &j); err != nil {
+		return fmt.Errorf("read the plan: %w", err)
+	}
+	b := &build{s, j.Plan, files[0], j.Format, j.Compression}
+	s.Roots.Offline = b.plan.Offline
+	if b.plan.printsOnly() {
+		return b.print(ctx)
+	}
+	return b.bootstrap(ctx)
+}
+
+// bootstrap is the pipeline: the tree, the user's customisation of it, clean-up, and the form it is written in.
+func (b *build) bootstrap(ctx context.Context) (err error) {
+	emulated, err := b.emulate(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, emulated.Close()) }()
+	stack, err := b.tree(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stack.Close()) }()
+	if err := b.complete(ctx, stack); err != nil {
+		return err
+	}
+	if err := b.Roots.Finish(stack); err != nil {
+		return err
+	}
+	return b.write(ctx, stack)
+}
+
+// emulate makes programs of the system's architectures runnable, where something is to be run.
+func (b *build) emulate(ctx context.Context) (io.Closer, error) {
+	if b.plan.configuresNothing() {
+		return io.NopCloser(nil), nil
+	}
+	a, err := arch.Lookup(b.plan.Spec.Arch)
+	if err != nil {
+		return nil, err
+	}
+	return b.Roots.Emulate(ctx, a, b.plan.Spec)
+}
+
+// tree makes the system with its packages. One with hooks before its packages are configured is made anew, as nobody
+// knows what they do; any other is a layer of the cache.
+func (b *build) tree(ctx context.Context) (*rootfs.Stack, error) {
+	if b.has(hooks.Setup) || b.has(hooks.Extract) || b.has(hooks.Essential) {
+		return b.fresh(ctx)
+	}
+	lock, err := b.Roots.Resolve(ctx, b.plan.Spec)
+	if err != nil {
+		return nil, err
+	}
+	base, err := b.Roots.Base(ctx, lock)
+	if err != nil {
+		return nil, err
+	}
+	stack, err := b.Roots.Stack(base, b.Work)
+	if err != nil {
+		return nil, err
+	}
+	return stack, rootfs.CopyHostFiles(stack.Dir)
+}
+
+func (b *build) has(stage hooks.Stage) bool {
+	for _, h := range b.plan.Hooks {
+		if h.Stage == stage {
+			return true
+		}
+	}
+	return false
+}
+
+// fresh makes the system in a directory of its own and runs the hooks of each stage in their turn. What a setup hook has
+// made of apt's configuration is what packages are chosen by.
+func (b *build) fresh(ctx context.Context) (*rootfs.Stack, error) {
+	root := filepath.Join(b.Work, "tree")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return nil, fmt.Errorf("make the tree: %w", err)
+	}
+	spec := b.plan.Spec
+	if err := b.Roots.Skeleton(spec, root); err != nil {
+		return nil, err
+	}
+	if err := rootfs.CopyHostFiles(root); err != nil {
+		return nil, err
+	}
+	if b.has(hooks.Setup) {
+		if err := b.runHooks(ctx, hooks.Setup, root, nil); err != nil {
+			return nil, err
+		}
+		var err error
+		if spec, err = readApt(spec, root); err != nil {
+			return nil, err
+		}
+	}
+	lock, err := b.Roots.Resolve(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return b.Roots.Fresh(ctx, lock, root, rootfs.Steps{
+		Unpacked: func(ctx context.Context, target chroot.Runner) error {
+			return b.runHooks(ctx, hooks.Extract, root, target)
+		},
+		Configured: func(ctx context.Context, target chroot.Runner) error {
+			return b.runHooks(ctx, hooks.Essential, root, target)
+		},
+	})
+}
+
+// complete does what comes after the packages and needs their programs: the initramfs, keys, the user's hooks.
+func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
+	if b.plan.configuresNothing() {
+		return nil
+	}
+	target, err := b.Roots.Enter(ctx, stack)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.Close()) }()
+	if err := b.Roots.MakeInitramfs(ctx, stack, target); err != nil {
+		return err
+	}
+	if err := b.Roots.RenewKeys(ctx, stack, target); err != nil {
+		return err
+	}
+	if b.has(hooks.Customize) || rootfs.Skips(b.plan.Spec.Skip, rootfs.SkipLists) {
+		if err := b.Roots.WriteLists(ctx, b.plan.Spec, stack.Dir); err != nil {
+			return err
+		}
+	}
+	return b.runHooks(ctx, hooks.Customize, stack.Dir, target)
+}
+
+// hookTarget is what hooks are told.
+func (b *build) hookTarget(root string, target chroot.Runner) hooks.Target {
+	t := hooks.Target{
+		Root: root, Arch: b.plan.Spec.Arch, Suite: b.plan.Spec.Suite, Epoch: b.plan.Spec.Epoch, Log: b.Log, Runner: target,
+		Skip: b.plan.Spec.Skip, Mode: b.mode(), Format: b.format, Verbosity: b.plan.Verbosity, Include: b.plan.Include,
+	}
+	if len(b.plan.Spec.Archives) > 0 {
+		t.Mirror = b.plan.Spec.Archives[0].URI
+	}
+	if program, err := os.Executable(); err == nil {
+		t.Program = program
+	}
+	return t
+}
+
+// mode is how mmdebstrap would call the way in which the tree is made.
+func (b *build) mode() string {
+	if b.plan.Mode == "" || b.plan.Mode == "auto" {
+		return "unshare"
+	}
+	return b.plan.Mode
+}
+
+func (b *build) runHooks(ctx context.Context, stage hooks.Stage, root string, target chroot.Runner) error {
+	if !b.has(stage) {
+		return nil
+	}
+	b.Event(rootfs.Event{Stage: string(stage)})
+	return hooks.Run(ctx, b.plan.Hooks, stage, b.hookTarget(root, target))
+}
+
+// print writes what would be installed: the names alone in one line, as debootstrap does, or in the words of apt-get -s.
+func (b *build) print(ctx context.Context) error {
+	lock, err := b.Roots.Resolve(ctx, b.plan.Spec)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	for i, p := range lock.Packages {
+		if !b.plan.PrintNames {
+			fmt.Fprintf(&text, "Inst %s (%s %s [%s])\n", p.Name, p.Version, lock.Sources[p.Source].Suite, p.Arch)
+			continue
+		}
+		if i > 0 {
+			text.WriteByte(' ')
+		}
+		text.WriteString(p.Name)
+	}
+	if b.plan.PrintNames {
+		text.WriteByte('\n')
+	}
+	_, err = b.out.WriteString(text.String())
+	return err
+}
+
+// write gives the tree its form.
+func (b *build) write(ctx context.Context, stack *rootfs.Stack) error {
+	b.Event(rootfs.Event{Stage: "write"})
+	format, err := output.Lookup(b.format)
+	if err != nil {
+		return err
+	}
+	compression, err := output.LookupCompression(b.compression)
+	if err != nil {
+		return err
+	}
+	made := &tree.Tree{Dir: stack.Dir}
+	if !rootfs.Skips(b.plan.Spec.Skip, rootfs.SkipDevices) && !rootfs.Skips(b.plan.Spec.Skip, rootfs.SkipNodes) {
+		made.Devices = tree.StandardDevices()
+	}
+	j := output.Job{Tree: made, Out: b.out, Compression: compression, Epoch: stack.Epoch(), Temp: b.Work}
+	if packages := format.Packages(compression); len(packages) > 0 {
+		tools, err := b.Roots.Quietly().Tools(ctx, b.toolsSpec(), packages)
+		if err != nil {
+			return err
+		}
+		j.Toolbox = tools
+	}
+	return format.Write(ctx, j)
+}
+
+// toolsSpec is what says where programs of the build itself come from: not from the user's sources, which need not have
+// them.
+func (b *build) toolsSpec() rootfs.Spec {
+	return rootfs.Spec{Apt: b.plan.Spec.Apt, IgnoreValidUntil: b.plan.Spec.IgnoreValidUntil}
+}
