@@ -1,4 +1,4 @@
-package control
+package control_test
 
 import (
 	"os/exec"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"vmbuild/rootfs/internal/control"
 	"vmbuild/rootfs/offers"
 )
 
@@ -54,7 +55,7 @@ func TestCompareVersions(t *testing.T) {
 			for a := range strings.FieldsSeq(older) {
 				for b := range strings.FieldsSeq(newer) {
 					want := min(1, max(-1, i-j))
-					if got := CompareVersions(a, b); got != want {
+					if got := control.CompareVersions(a, b); got != want {
 						t.Errorf("CompareVersions(%q, %q) = %d, want %d", a, b, got, want)
 					}
 				}
@@ -85,12 +86,12 @@ func FuzzCompareVersions(f *testing.F) {
 		f.Add(line, ordered[len(ordered)-1-i], ordered[0])
 	}
 	f.Fuzz(func(t *testing.T, a, b, c string) {
-		if ab, ba := CompareVersions(a, b), CompareVersions(b, a); ab != -ba {
+		if ab, ba := control.CompareVersions(a, b), control.CompareVersions(b, a); ab != -ba {
 			t.Errorf("CompareVersions(%q, %q) = %d, the other way round %d", a, b, ab, ba)
 		}
 		versions := []string{a, b, c}
-		slices.SortFunc(versions, CompareVersions)
-		if CompareVersions(versions[0], versions[2]) > 0 {
+		slices.SortFunc(versions, control.CompareVersions)
+		if control.CompareVersions(versions[0], versions[2]) > 0 {
 			t.Errorf("%q, %q, %q: the first is newer than the last", versions[0], versions[1], versions[2])
 		}
 	})

@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,7 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -110,16 +109,19 @@ func (a *apt) command(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// install returns the names that apt would install, sorted; what is nil with the words of apt if it would not.
+// install returns the names that apt would install, sorted; what is nil with the words of apt if it would not. Asking
+// for the URIs is many times faster than --simulate, which orders the packages with care.
 func (a *apt) install(recommends bool, names []string) (what []string, words string) {
-	args := []string{"--simulate", "-o", "APT::Install-Recommends=" + strconv.FormatBool(recommends), "install"}
+	args := []string{"--print-uris", "--yes", "-o", "APT::Install-Recommends=" + strconv.FormatBool(recommends), "install"}
 	out, err := a.command("apt-get", append(args, names...)...).CombinedOutput()
 	if err != nil {
 		return nil, string(out)
 	}
-	for line := range bytes.Lines(out) {
-		if fields := strings.Fields(string(line)); len(fields) > 1 && fields[0] == "Inst" {
-			what = append(what, fields[1])
+	for line := range strings.Lines(string(out)) {
+		// 'http://host/debian/pool/main/h/hello/hello_2.10-5_amd64.deb' hello_2.10-5_amd64.deb 53256 SHA256:…
+		if fields := strings.Fields(line); len(fields) == 4 && strings.HasPrefix(line, "'") {
+			name, _, _ := strings.Cut(fields[1], "_")
+			what = append(what, name)
 		}
 	}
 	slices.Sort(what)
@@ -151,7 +153,7 @@ func TestApt(t *testing.T) {
 	} {
 		for _, recommends := range []bool{false, true} {
 			running.Go(func() error {
-				if difference := a.difference(recommends, strings.Fields(request)); difference != "" {
+				if difference, _ := a.difference(recommends, strings.Fields(request)); difference != "" {
 					t.Error(difference)
 				}
 				return nil
@@ -161,8 +163,8 @@ func TestApt(t *testing.T) {
 	_ = running.Wait()
 }
 
-// TestAptSets compares with apt-get the sets that a base system is made of, in one request and in the two stages in
-// which images are built.
+// TestAptSets compares with apt-get the sets that a base system is made of, in one request of patterns and in the two
+// stages in which images are built.
 func TestAptSets(t *testing.T) {
 	offers.Need(t, "net")
 	offers.Programs(t, "apt-get")
@@ -188,6 +190,13 @@ func TestAptSets(t *testing.T) {
 				if got := names(slices.Concat(essential, rest)); !slices.Equal(got, want) {
 					t.Errorf("up to %q: not %v, too many %v %s", priority, minus(want, got), minus(got, want), words)
 				}
+				choices, err := a.universe.Resolve(Request{Packages: append(patterns, "apt")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := names(choices); !slices.Equal(got, want) {
+					t.Errorf("up to %q by patterns: not %v, too many %v", priority, minus(want, got), minus(got, want))
+				}
 				t.Logf("up to %q: %d packages", priority, len(want))
 			}
 		})
@@ -198,7 +207,8 @@ func TestAptSets(t *testing.T) {
 var randomRequests = map[string]int{"trixie": 500, "bookworm": 40, "sid": 40}
 
 // TestAptRandom compares requests of one to five packages drawn from whole suites, every second with Recommends. The
-// seed is fixed, the archives are not. At least 99 of 100 requests must have the same answer.
+// seed is fixed, the archives are not. At least 99 of 100 requests must have the same answer; with trixie 13 as it was in
+// November 2026 all 500 had, so there is no list of differences here.
 func TestAptRandom(t *testing.T) {
 	offers.Need(t, "net")
 	offers.Programs(t, "apt-get")
@@ -211,8 +221,8 @@ func TestAptRandom(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			different := newSuiteApt(t, suite).compareRandom(t, rand.New(rand.NewPCG(13, uint64(i))), count)
-			t.Logf("%d of %d requests answered differently", different, count)
+			different, refused := newSuiteApt(t, suite).compareRandom(t, rand.New(rand.NewPCG(13, uint64(i))), count)
+			t.Logf("%d of %d requests answered differently, %d refused by both", different, count, refused)
 			if different*100 > count {
 				t.Errorf("more than one in a hundred")
 			}
@@ -220,47 +230,54 @@ func TestAptRandom(t *testing.T) {
 	}
 }
 
-// compareRandom compares the answers to random requests, several at once, and returns how many differ.
-func (a suiteApt) compareRandom(t *testing.T, random *rand.Rand, count int) int {
+// compareRandom compares the answers to random requests, several at once, and returns how many differ, and how many both
+// refuse.
+func (a suiteApt) compareRandom(t *testing.T, random *rand.Rand, count int) (different, refused int) {
 	t.Helper()
 	var running errgroup.Group
 	running.SetLimit(runtime.NumCPU())
-	var different atomic.Int32
+	var answers sync.Mutex
 	for i := range count {
 		request := make([]string, 1+random.IntN(5))
 		for j := range request {
 			request[j] = a.packages[random.IntN(len(a.packages))].Name
 		}
 		running.Go(func() error {
-			if difference := a.difference(i%2 == 1, request); difference != "" {
-				different.Add(1)
+			difference, fulfilled := a.difference(i%2 == 1, request)
+			answers.Lock()
+			defer answers.Unlock()
+			switch {
+			case difference != "":
+				different++
 				t.Log(difference)
+			case !fulfilled:
+				refused++
 			}
 			return nil
 		})
 	}
 	_ = running.Wait()
-	return int(different.Load())
+	return different, refused
 }
 
-// difference says how the answers to a request differ, "" if they do not.
-func (a suiteApt) difference(recommends bool, request []string) string {
+// difference says how the answers to a request differ, "" if they do not, and whether apt fulfils it.
+func (a suiteApt) difference(recommends bool, request []string) (text string, fulfilled bool) {
 	head := fmt.Sprintf("%s (recommends %t): ", strings.Join(request, " "), recommends)
 	choices, err := a.universe.Resolve(Request{Packages: request, Recommends: recommends})
 	want, words := a.install(recommends, request)
 	got := names(choices)
 	switch {
 	case err != nil && want == nil:
-		return ""
+		return "", false
 	case err != nil:
-		return head + fmt.Sprintf("%v, but apt installs %d", err, len(want))
+		return head + fmt.Sprintf("%v, but apt installs %d", err, len(want)), true
 	case want == nil:
-		return head + fmt.Sprintf("%d packages, but apt says %s", len(got), words)
+		return head + fmt.Sprintf("%d packages, but apt says %s", len(got), words), false
 	case !slices.Equal(got, want):
 		return head + fmt.Sprintf("%d packages, apt %d: not %v, too many %v",
-			len(got), len(want), minus(want, got), minus(got, want))
+			len(got), len(want), minus(want, got), minus(got, want)), true
 	}
-	return ""
+	return "", true
 }
 
 func minus(a, b []string) []string {

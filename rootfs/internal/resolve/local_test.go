@@ -371,50 +371,170 @@ var pinned = []string{
 	"blob 1 1:500",
 }
 
-// pins are preferences and default releases, and the lines of pinned that they change.
+// pin writes a record of preferences.
+func pin(packages, pin, priority string) string {
+	return fmt.Sprintf("Package: %s\nPin: %s\nPin-Priority: %s\n\n", packages, pin, priority)
+}
+
+// pins are default releases and preferences, and the lines of pinned that they change.
 var pins = []struct{ defaultRelease, preferences, want string }{
 	{},
 	{defaultRelease: "experimental", want: "tool 3~exp 3~exp:990 2~bpo:100 1.1:500 1:500 0.9:500"},
-	{defaultRelease: "trixie-backports", want: "tool 2~bpo 3~exp:1 2~bpo:990 1.1:500 1:500 0.9:500; libtool2 3.0~bpo 3.0~bpo:990 3~bpo:990 2.0-1:500"},
+	{
+		defaultRelease: "trixie-backports",
+		want:           "tool 2~bpo 3~exp:1 2~bpo:990 1.1:500 1:500 0.9:500; libtool2 3.0~bpo 3.0~bpo:990 3~bpo:990 2.0-1:500",
+	},
 	{defaultRelease: "42", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:990 1:500 0.9:500; gcc 7 7:990 1:500"},
 	{defaultRelease: "o=Vendor", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:990 1:500 0.9:500; gcc 7 7:990 1:500"},
 	{defaultRelease: "exp*", want: "tool 3~exp 3~exp:990 2~bpo:100 1.1:500 1:500 0.9:500"},
 	{defaultRelease: "/^rc-/", want: "tool 3~exp 3~exp:990 2~bpo:100 1.1:500 1:500 0.9:500"},
-	{defaultRelease: "stable", preferences: "Package: *\nPin: release a=stable\nPin-Priority: 50\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:990 0.9:990; tool-doc 1 1:990; libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:990; libtool2:i386 2.0-1 2.0-1:990; gcc 1 7:500 1:990; blob 1 1:990"},
-	{preferences: "Package: *\nPin: release a=experimental\nPin-Priority: 600\n", want: "tool 3~exp 3~exp:600 2~bpo:100 1.1:500 1:500 0.9:500"},
-	{preferences: "Package: *\nPin: release a=stable\nPin-Priority: -1\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:-1 0.9:-1; tool-doc (none) 1:-1; libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:-1; libtool2:i386 (none) 2.0-1:-1; gcc 7 7:500 1:-1; blob (none) 1:-1"},
-	{preferences: "Package: *\nPin: release n=trixie, c=contrib\nPin-Priority: 700\n", want: "tool 0.9 3~exp:1 2~bpo:100 1.1:500 1:500 0.9:700; blob 1 1:700"},
-	{preferences: "Package: *\nPin: release o=Debian,l=Debian,a=stable\nPin-Priority: 700\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:700 0.9:700; tool-doc 1 1:700; libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:700; libtool2:i386 2.0-1 2.0-1:700; gcc 1 7:500 1:700; blob 1 1:700"},
-	{preferences: "Package: *\nPin: release l=Vendor's own\nPin-Priority: 10\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:10 1:500 0.9:500; gcc 1 7:10 1:500"},
-	{preferences: "Package: *\nPin: release b=i386\nPin-Priority: 10\n", want: "libtool2:i386 2.0-1 2.0-1:10"},
-	{preferences: "Package: *\nPin: release v=13*\nPin-Priority: 10\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; blob 1 1:10"},
-	{preferences: "Package: *\nPin: release 13*\nPin-Priority: 10\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; blob 1 1:10"},
-	{preferences: "Package: *\nPin: release trixie\nPin-Priority: 10\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; blob 1 1:10"},
-	{preferences: "Package: *\nPin: release *\nPin-Priority: 10\n", want: "tool 3~exp 3~exp:10 2~bpo:10 1.1:10 1:10 0.9:10; tool-doc 1 1:10; libtool2 3.0~bpo 3.0~bpo:10 3~bpo:10 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:10 1:10; blob 1 1:10"},
-	{preferences: "Package: *\nPin: release N=TRIXIE\nPin-Priority: 10\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; blob 1 1:10"},
-	{preferences: "Package: *\nPin: release n=/^trixie/\nPin-Priority: 10\n", want: "tool 1.1 3~exp:1 2~bpo:10 1.1:500 1:10 0.9:10; tool-doc 1 1:10; libtool2 3.0~bpo 3.0~bpo:10 3~bpo:10 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; blob 1 1:10"},
-	{preferences: "Package: *\nPin: release a=stable,a=weekly\nPin-Priority: 10\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:10 1:500 0.9:500; gcc 1 7:10 1:500"},
-	{preferences: "Package: *\nPin: origin \"\"\nPin-Priority: 999\n", want: "tool 3~exp 3~exp:999 2~bpo:999 1.1:500 1:999 0.9:999; tool-doc 1 1:999; libtool2 3.0~bpo 3.0~bpo:999 3~bpo:999 2.0-1:999; libtool2:i386 2.0-1 2.0-1:999; gcc 1 7:500 1:999; blob 1 1:999"},
-	{preferences: "Package: *\nPin: origin 127.0.0.1\nPin-Priority: 999\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:999 1:500 0.9:500; gcc 7 7:999 1:500"},
-	{preferences: "Package: *\nPin: origin \"127.*\"\nPin-Priority: 999\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:999 1:500 0.9:500; gcc 7 7:999 1:500"},
-	{preferences: "Package: *\nPin: release a=experimental\nPin-Priority: never\n\nPackage: tool\nPin: version 3*\nPin-Priority: 900\n", want: "tool 1.1 3~exp:-32768 2~bpo:100 1.1:500 1:500 0.9:500"},
-	{preferences: "Package: *\nPin: release a=stable\nPin-Priority: 100\n\nPackage: *\nPin: release n=trixie\nPin-Priority: 900\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:100 0.9:100; tool-doc 1 1:100; libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:100; libtool2:i386 2.0-1 2.0-1:100; gcc 7 7:500 1:100; blob 1 1:100"},
-	{preferences: "Package: tool\nPin: version 1\nPin-Priority: 1001\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:1001 0.9:500"},
-	{preferences: "Package: tool\nPin: version 1*\nPin-Priority: 1001\n", want: "tool 1.1 3~exp:1 2~bpo:100 1.1:1001 1:1001 0.9:500"},
-	{preferences: "Package: tool\nPin: version /^[12]/\nPin-Priority: 1001\n", want: "tool 2~bpo 3~exp:1 2~bpo:1001 1.1:1001 1:1001 0.9:500"},
-	{preferences: "Package: tool gcc\nPin: release a=weekly\nPin-Priority: -10\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:-10 1:500 0.9:500; gcc 1 7:-10 1:500"},
-	{preferences: "Package: tool*\nPin: release a=stable\nPin-Priority: 600\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:600; tool-doc 1 1:600"},
-	{preferences: "Package: TOOL\nPin: release a=stable\nPin-Priority: 600\n", want: ""},
-	{preferences: "Package: /ool/\nPin: release a=stable\nPin-Priority: 600\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:600; tool-doc 1 1:600; libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600"},
-	{preferences: "Package: libtool2\nPin: release a=stable\nPin-Priority: 600\n", want: "libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600"},
-	{preferences: "Package: libtool2:any\nPin: release a=stable\nPin-Priority: 600\n", want: "libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600; libtool2:i386 2.0-1 2.0-1:600"},
-	{preferences: "Package: libtool2:i386\nPin: release a=stable\nPin-Priority: 600\n", want: "libtool2:i386 2.0-1 2.0-1:600"},
-	{preferences: "Package: lib*:any\nPin: version *\nPin-Priority: 600\n", want: "libtool2 3.0~bpo 3.0~bpo:600 3~bpo:600 2.0-1:600; libtool2:i386 2.0-1 2.0-1:600"},
-	{preferences: "Package: src:libtool\nPin: version 2*\nPin-Priority: 600\n", want: "libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600"},
-	{preferences: "Package: src:*tool*:any\nPin: version *\nPin-Priority: 600\n", want: "tool 3~exp 3~exp:600 2~bpo:600 1.1:600 1:600 0.9:600; tool-doc 1 1:600; libtool2 3.0~bpo 3.0~bpo:600 3~bpo:600 2.0-1:600; libtool2:i386 2.0-1 2.0-1:600"},
-	{preferences: "Package: src:tool\nPin: release c=main\nPin-Priority: 600\n", want: "tool 3~exp 3~exp:600 2~bpo:600 1.1:600 1:600 0.9:500; tool-doc 1 1:600"},
-	{preferences: "Package: tool\nPin: release a=stable\nPin-Priority: 600\n\nPackage: tool\nPin: version 1\nPin-Priority: 700\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:600"},
-	{preferences: "# first\nExplanation: why\nPackage: tool\n# second\nPin: version 1\nPin-Priority: 600\n\n# last\n\n\nPackage: gcc\n", want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:500"},
+	{
+		defaultRelease: "stable",
+		preferences:    pin("*", "release a=stable", "50"),
+		want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:990 0.9:990; tool-doc 1 1:990; " +
+			"libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:990; libtool2:i386 2.0-1 2.0-1:990; gcc 1 7:500 1:990; " +
+			"blob 1 1:990",
+	},
+	{
+		preferences: pin("*", "release a=experimental", "600"),
+		want:        "tool 3~exp 3~exp:600 2~bpo:100 1.1:500 1:500 0.9:500",
+	},
+	{
+		preferences: pin("*", "release a=stable", "-1"),
+		want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:-1 0.9:-1; tool-doc (none) 1:-1; " +
+			"libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:-1; libtool2:i386 (none) 2.0-1:-1; gcc 7 7:500 1:-1; " +
+			"blob (none) 1:-1",
+	},
+	{
+		preferences: pin("*", "release n=trixie, c=contrib", "700"),
+		want:        "tool 0.9 3~exp:1 2~bpo:100 1.1:500 1:500 0.9:700; blob 1 1:700",
+	},
+	{
+		preferences: pin("*", "release o=Debian,l=Debian,a=stable", "700"),
+		want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:700 0.9:700; tool-doc 1 1:700; " +
+			"libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:700; libtool2:i386 2.0-1 2.0-1:700; gcc 1 7:500 1:700; " +
+			"blob 1 1:700",
+	},
+	{
+		preferences: pin("*", "release l=Vendor's own", "10"),
+		want:        "tool 1 3~exp:1 2~bpo:100 1.1:10 1:500 0.9:500; gcc 1 7:10 1:500",
+	},
+	{preferences: pin("*", "release b=i386", "10"), want: "libtool2:i386 2.0-1 2.0-1:10"},
+	{
+		preferences: pin("*", "release v=13*", "10"),
+		want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; " +
+			"libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; " +
+			"blob 1 1:10",
+	},
+	{
+		preferences: pin("*", "release 13*", "10"),
+		want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; " +
+			"libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; " +
+			"blob 1 1:10",
+	},
+	{
+		preferences: pin("*", "release trixie", "10"),
+		want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; " +
+			"libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; " +
+			"blob 1 1:10",
+	},
+	{
+		preferences: pin("*", "release *", "10"),
+		want: "tool 3~exp 3~exp:10 2~bpo:10 1.1:10 1:10 0.9:10; tool-doc 1 1:10; " +
+			"libtool2 3.0~bpo 3.0~bpo:10 3~bpo:10 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:10 1:10; " +
+			"blob 1 1:10",
+	},
+	{
+		preferences: pin("*", "release N=TRIXIE", "10"),
+		want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:10 0.9:10; tool-doc 1 1:10; " +
+			"libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; " +
+			"blob 1 1:10",
+	},
+	{
+		preferences: pin("*", "release n=/^trixie/", "10"),
+		want: "tool 1.1 3~exp:1 2~bpo:10 1.1:500 1:10 0.9:10; tool-doc 1 1:10; " +
+			"libtool2 3.0~bpo 3.0~bpo:10 3~bpo:10 2.0-1:10; libtool2:i386 2.0-1 2.0-1:10; gcc 7 7:500 1:10; " +
+			"blob 1 1:10",
+	},
+	{
+		preferences: pin("*", "release a=stable,a=weekly", "10"),
+		want:        "tool 1 3~exp:1 2~bpo:100 1.1:10 1:500 0.9:500; gcc 1 7:10 1:500",
+	},
+	{
+		preferences: pin("*", `origin ""`, "999"),
+		want: "tool 3~exp 3~exp:999 2~bpo:999 1.1:500 1:999 0.9:999; tool-doc 1 1:999; " +
+			"libtool2 3.0~bpo 3.0~bpo:999 3~bpo:999 2.0-1:999; libtool2:i386 2.0-1 2.0-1:999; gcc 1 7:500 1:999; " +
+			"blob 1 1:999",
+	},
+	{
+		preferences: pin("*", "origin 127.0.0.1", "999"),
+		want:        "tool 1.1 3~exp:1 2~bpo:100 1.1:999 1:500 0.9:500; gcc 7 7:999 1:500",
+	},
+	{
+		preferences: pin("*", `origin "127.*"`, "999"),
+		want:        "tool 1.1 3~exp:1 2~bpo:100 1.1:999 1:500 0.9:500; gcc 7 7:999 1:500",
+	},
+	{
+		preferences: pin("*", "release a=experimental", "never") + pin("tool", "version 3*", "900"),
+		want:        "tool 1.1 3~exp:-32768 2~bpo:100 1.1:500 1:500 0.9:500",
+	},
+	{
+		preferences: pin("*", "release a=stable", "100") + pin("*", "release n=trixie", "900"),
+		want: "tool 1.1 3~exp:1 2~bpo:100 1.1:500 1:100 0.9:100; tool-doc 1 1:100; " +
+			"libtool2 3.0~bpo 3.0~bpo:100 3~bpo:100 2.0-1:100; libtool2:i386 2.0-1 2.0-1:100; gcc 7 7:500 1:100; " +
+			"blob 1 1:100",
+	},
+	{preferences: pin("tool", "version 1", "1001"), want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:1001 0.9:500"},
+	{preferences: pin("tool", "version 1*", "1001"), want: "tool 1.1 3~exp:1 2~bpo:100 1.1:1001 1:1001 0.9:500"},
+	{
+		preferences: pin("tool", "version /^[12]/", "1001"),
+		want:        "tool 2~bpo 3~exp:1 2~bpo:1001 1.1:1001 1:1001 0.9:500",
+	},
+	{
+		preferences: pin("tool gcc", "release a=weekly", "-10"),
+		want:        "tool 1 3~exp:1 2~bpo:100 1.1:-10 1:500 0.9:500; gcc 1 7:-10 1:500",
+	},
+	{
+		preferences: pin("tool*", "release a=stable", "600"),
+		want:        "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:600; tool-doc 1 1:600",
+	},
+	{preferences: pin("TOOL", "release a=stable", "600"), want: ""},
+	{
+		preferences: pin("/ool/", "release a=stable", "600"),
+		want: "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:600; tool-doc 1 1:600; " +
+			"libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600",
+	},
+	{
+		preferences: pin("libtool2", "release a=stable", "600"),
+		want:        "libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600",
+	},
+	{
+		preferences: pin("libtool2:any", "release a=stable", "600"),
+		want:        "libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600; libtool2:i386 2.0-1 2.0-1:600",
+	},
+	{preferences: pin("libtool2:i386", "release a=stable", "600"), want: "libtool2:i386 2.0-1 2.0-1:600"},
+	{
+		preferences: pin("lib*:any", "version *", "600"),
+		want:        "libtool2 3.0~bpo 3.0~bpo:600 3~bpo:600 2.0-1:600; libtool2:i386 2.0-1 2.0-1:600",
+	},
+	{preferences: pin("src:libtool", "version 2*", "600"), want: "libtool2 2.0-1 3.0~bpo:100 3~bpo:100 2.0-1:600"},
+	{
+		preferences: pin("src:*tool*:any", "version *", "600"),
+		want: "tool 3~exp 3~exp:600 2~bpo:600 1.1:600 1:600 0.9:600; tool-doc 1 1:600; " +
+			"libtool2 3.0~bpo 3.0~bpo:600 3~bpo:600 2.0-1:600; libtool2:i386 2.0-1 2.0-1:600",
+	},
+	{
+		preferences: pin("src:tool", "release c=main", "600"),
+		want:        "tool 3~exp 3~exp:600 2~bpo:600 1.1:600 1:600 0.9:500; tool-doc 1 1:600",
+	},
+	{
+		preferences: pin("tool", "release a=stable", "600") + pin("tool", "version 1", "700"),
+		want:        "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:600",
+	},
+	{
+		preferences: "# first\nExplanation: why\nPackage: tool\n# second\nPin: version 1\nPin-Priority: 600\n\n# last\n\n\nPackage: gcc\n",
+		want:        "tool 1 3~exp:1 2~bpo:100 1.1:500 1:600 0.9:500",
+	},
 }
 
 // TestPreferences holds what a Universe makes of the pins against the table.

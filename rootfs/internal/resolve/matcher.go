@@ -139,8 +139,13 @@ func always(answer bool) maker {
 	}
 }
 
+// and is true of what no matcher is false of.
 func and(inner []matcher) matcher {
-	return not(or(mapped(inner, not)))
+	inverse := make([]matcher, len(inner))
+	for i, m := range inner {
+		inverse[i] = not(m)
+	}
+	return not(or(inverse))
 }
 
 func or(inner []matcher) matcher {
@@ -169,14 +174,6 @@ func not(m matcher) matcher {
 		slot:    func(s *slot) bool { return !m.slot(s) },
 		version: func(v *version) bool { return !m.version(v) },
 	}
-}
-
-func mapped(list []matcher, f func(matcher) matcher) []matcher {
-	result := make([]matcher, len(list))
-	for i, m := range list {
-		result[i] = f(m)
-	}
-	return result
 }
 
 func onPackages(f func(s *solver, slot *slot) bool) maker {

@@ -3,7 +3,6 @@ package resolve
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -88,7 +87,7 @@ func (p *patternParser) accept(c byte) bool {
 	return true
 }
 
-// take goes past the characters that are in the set, or that are not if it begins with "^", and returns them.
+// take goes past the characters that are in the set and returns them.
 func (p *patternParser) take(in func(c byte) bool) string {
 	start := p.next
 	for p.next < len(p.text) && in(p.text[p.next]) {
@@ -236,5 +235,5 @@ func (n node) String() string {
 	for _, a := range n.arguments {
 		arguments = append(arguments, a.String())
 	}
-	return "?" + n.term + "(" + strings.Join(slices.Clip(arguments), ",") + ")"
+	return "?" + n.term + "(" + strings.Join(arguments, ",") + ")"
 }

@@ -138,12 +138,9 @@ func unquote(text string) string {
 	return text
 }
 
-// apply gives each index and, by the preferences that name packages, versions their priority. What comes first wins:
+// apply gives indexes and, by the preferences that name packages, versions their priority. What comes first wins:
 // the default release, then the preferences in their order.
 func (u *Universe) apply(p Policy) error {
-	for i := range u.indexes {
-		u.indexes[i].priority = u.indexes[i].defaultPriority()
-	}
 	fixed := make([]bool, len(u.indexes))
 	if p.DefaultRelease != "" {
 		release, err := newRelease(p.DefaultRelease)

@@ -9,7 +9,8 @@ import (
 )
 
 // requested returns the slots that a request names, each once: Packages in the order given, then Essential and
-// Priorities in the order of the indexes. What it excludes is ruled out, and the versions it names become candidates.
+// Priorities in the order of the indexes, without those it omits. What it excludes is ruled out, and the versions it names
+// become candidates.
 func (s *solver) requested(r Request) ([]*slot, error) {
 	included, excluded := s.split(r)
 	for _, text := range excluded {
@@ -34,6 +35,15 @@ func (s *solver) requested(r Request) ([]*slot, error) {
 		}
 	}
 	seen := make([]bool, len(s.states))
+	for _, text := range r.Omit {
+		slots, err := s.meanIfAny(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, slot := range slots {
+			seen[slot.id] = true
+		}
+	}
 	var roots []*slot
 	for _, slot := range append(slices.Concat(named...), s.group(r)...) {
 		if !seen[slot.id] {
@@ -94,12 +104,10 @@ func (s *solver) group(r Request) []*slot {
 	return found
 }
 
-// exclude rules out what a word means. A word that means nothing excludes nothing.
+// exclude rules out what a word means.
 func (s *solver) exclude(text string) error {
-	what := cutWord(text).what
-	slots, err := s.mean(what)
-	var unknown *UnknownPackageError
-	if err != nil && !errors.As(err, &unknown) {
+	slots, err := s.meanIfAny(text)
+	if err != nil {
 		return err
 	}
 	for _, slot := range slots {
@@ -239,6 +247,16 @@ func (s *solver) mean(what string) ([]*slot, error) {
 		}
 	}
 	return nil, &UnknownPackageError{what, s.nearest(text)}
+}
+
+// meanIfAny is mean for a word that may mean nothing. A version it names is of no account.
+func (s *solver) meanIfAny(text string) ([]*slot, error) {
+	slots, err := s.mean(cutWord(text).what)
+	var unknown *UnknownPackageError
+	if errors.As(err, &unknown) {
+		return nil, nil
+	}
+	return slots, err
 }
 
 // isName says whether a text could be the name of a package (policy 5.6.1).

@@ -1,8 +1,11 @@
 // Package resolve chooses packages as apt-get install does: from a request and the indexes of some archives, the exact
 // set of packages that apt would install on top of what is there.
 //
+// A request is made of words as apt-get install takes them (request.go), patterns included (pattern.go has their syntax,
+// matcher.go their meaning); apt_preferences(5) and the default release give versions their priorities (policy.go).
+//
 // The reference is the classic solver of apt 2.x and 3.0. Its rules, in the order in which they bite: the candidate of
-// a package is its version with the highest pin, then the highest version; what was requested is settled before any
+// a package is its version with the highest priority, then the highest version; what was requested is settled before any
 // dependency is looked at; dependencies are followed depth first, in the order Pre-Depends, Depends, Recommends; a
 // group of alternatives that is already satisfied asks for nothing more; otherwise the first alternative that can be
 // installed is taken, the package of that name before those that provide it; an alternative that turns out not to be
@@ -57,7 +60,8 @@ type Request struct {
 	// means, a plus sign (name+) changes nothing. A word that could be a package's name is never taken for a regular
 	// expression: apt-get, other than apt, takes "python3.1" for one.
 	Packages   []string
-	Exclude    []string // words, what they mean must not be installed; they may mean nothing
+	Exclude    []string // words; what they mean must not be installed, and they may mean nothing
+	Omit       []string // the same, but a dependency may bring it (debootstrap's --exclude)
 	Essential  bool     // all packages of the native architecture that are Essential: yes
 	Priorities []string // all packages of the native architecture with one of these priorities
 	Recommends bool     // follow Recommends as apt does by default

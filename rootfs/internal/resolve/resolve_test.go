@@ -217,6 +217,13 @@ var rules = []struct {
 		err:     `resolve packages: package "a" cannot be installed: a depends on b, which is excluded`,
 	},
 	{
+		name: "omitted: not requested, but a dependency brings it",
+		archive: "Package: a\nPriority: required\nDepends: b\n\nPackage: b\nPriority: required\n\n" +
+			"Package: c\nPriority: required\n\nPackage: d\nPriority: required\n",
+		request: Request{Packages: []string{"d"}, Priorities: []string{"required"}, Omit: []string{"b", "[cd]", "unknown"}},
+		want:    "b a+",
+	},
+	{
 		name:    "a name that ends in a hyphen is a name",
 		archive: "Package: a-\n\nPackage: a\n",
 		request: Request{Packages: []string{"a-"}},

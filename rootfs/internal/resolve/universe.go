@@ -77,13 +77,14 @@ type index struct {
 	priority int
 }
 
-func (in *index) defaultPriority() int {
+// priority of an archive that no preference is about.
+func (a *Archive) priority() int {
 	switch {
-	case in.Archive.Priority != 0:
-		return in.Archive.Priority
-	case in.ButAutomaticUpgrades:
+	case a.Priority != 0:
+		return a.Priority
+	case a.ButAutomaticUpgrades:
 		return backportsPriority
-	case in.NotAutomatic:
+	case a.NotAutomatic:
 		return manualPriority
 	}
 	return defaultPriority
@@ -99,16 +100,24 @@ type provider struct {
 // NewUniverse indexes the packages of the archives under apt's own policy. Relation fields it cannot parse are taken as
 // empty here and make Resolve fail when they matter.
 func NewUniverse(nativeArch string, archives []Archive) *Universe {
-	u, err := NewPinnedUniverse(nativeArch, archives, Policy{})
-	if err != nil {
-		panic(err) // there is nothing in the zero policy that could be wrong
-	}
+	u := collect(nativeArch, archives)
+	u.choose()
 	return u
 }
 
 // NewPinnedUniverse indexes the packages of the archives under a policy. It fails if the policy's expressions cannot be
 // read or its default release is that of none of the archives.
 func NewPinnedUniverse(nativeArch string, archives []Archive, p Policy) (*Universe, error) {
+	u := collect(nativeArch, archives)
+	if err := u.apply(p); err != nil {
+		return nil, err
+	}
+	u.choose()
+	return u, nil
+}
+
+// collect indexes all versions.
+func collect(nativeArch string, archives []Archive) *Universe {
 	indexes, total := split(archives)
 	u := &Universe{
 		native:   nativeArch,
@@ -122,16 +131,17 @@ func NewPinnedUniverse(nativeArch string, archives []Archive, p Policy) (*Univer
 			u.add(&in.Index.Packages[j], i)
 		}
 	}
-	if err := u.apply(p); err != nil {
-		return nil, err
-	}
+	return u
+}
+
+// choose sets the candidates, and what they and the other versions provide.
+func (u *Universe) choose() {
 	for _, s := range u.packages {
-		u.choose(s)
+		u.settle(s)
 		for _, v := range s.versions {
 			u.addProvides(v)
 		}
 	}
-	return u, nil
 }
 
 // split lists the indexes of all archives, and the number of packages in them.
@@ -140,7 +150,7 @@ func split(archives []Archive) (list []index, total int) {
 		a := &archives[i]
 		for _, in := range append(slices.Clip(a.Indexes), Index{Packages: a.Packages}) {
 			if len(in.Packages) > 0 {
-				list = append(list, index{Index: in, Archive: a, archive: i})
+				list = append(list, index{Index: in, Archive: a, archive: i, priority: a.priority()})
 				total += len(in.Packages)
 			}
 		}
@@ -211,9 +221,9 @@ func (n *name) forArch(arch string) *slot {
 	return nil
 }
 
-// choose sorts the versions of s, the newest first, and sets the candidate: the newest of those with the highest
-// priority.
-func (u *Universe) choose(s *slot) {
+// settle sorts the versions of s, the newest first, and sets the candidate: the newest of those with the highest
+// priority, if that is not below 0.
+func (u *Universe) settle(s *slot) {
 	if len(s.versions) > 1 {
 		slices.SortStableFunc(s.versions, func(a, b *version) int { return control.CompareVersions(b.Version, a.Version) })
 	}
