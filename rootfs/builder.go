@@ -47,14 +47,6 @@ func (b *Builder) Quietly() *Builder {
 
 // Resolve asks the archives of a Spec for its packages. What it downloads, it verifies.
 func (b *Builder) Resolve(ctx context.Context, s Spec) (*Lock, error) {
-	lock, err := b.resolve(ctx, s)
-	if err != nil {
-		return nil, fmt.Errorf("resolve packages: %w", err)
-	}
-	return lock, nil
-}
-
-func (b *Builder) resolve(ctx context.Context, s Spec) (*Lock, error) {
 	v, err := findVariant(s.Variant)
 	if err != nil {
 		return nil, err
@@ -75,7 +67,7 @@ func (b *Builder) resolve(ctx context.Context, s Spec) (*Lock, error) {
 	lock := indexes.lock(s)
 	lock.MergeUsr = indexes.splitBins && !s.SplitUsr
 	lock.Configure = !v.unpackOnly && !s.UnpackOnly
-	first := resolve.Request{Essential: true, Exclude: s.Exclude}
+	first := resolve.Request{Essential: true, Exclude: s.Exclude, Omit: s.Omit}
 	if v.includeOnly {
 		first = resolve.Request{Packages: include, Exclude: s.Exclude, Recommends: s.Recommends}
 	}
@@ -91,6 +83,7 @@ func (b *Builder) resolve(ctx context.Context, s Spec) (*Lock, error) {
 		Packages:   append(include, v.packages...),
 		Priorities: v.priorities,
 		Exclude:    s.Exclude,
+		Omit:       s.Omit,
 		Recommends: s.Recommends,
 		Installed:  essential,
 	})

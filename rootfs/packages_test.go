@@ -1,14 +1,7 @@
 package rootfs
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"io"
-	"net/http"
-	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,7 +18,7 @@ import (
 func TestVariantsEqualMmdebstraps(t *testing.T) {
 	offers.Need(t, "net", "build")
 	offers.Programs(t, "mmdebstrap")
-	server := mirrorOnce(t)
+	server := offers.Mirror(t)
 	buildsWithRequired := isBefore14(t)
 	for _, suite := range []string{"bullseye", "bookworm", "trixie", "sid"} {
 		t.Run(suite, func(t *testing.T) {
@@ -91,48 +84,4 @@ func simulated(t *testing.T, variant, suite, server string) []string {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// mirrorOnce serves the host's Debian mirror and fetches each file from it at most once.
-func mirrorOnce(t *testing.T) string {
-	t.Helper()
-	mirrors, err := mirror.OfHost(os.DirFS("/etc/apt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		name := sha256.Sum256([]byte(r.URL.Path))
-		path := filepath.Join(dir, hex.EncodeToString(name[:]))
-		if _, err := os.Stat(path); err != nil {
-			if status := fetchOnce(mirrors.Main+r.URL.Path, path); status != http.StatusOK {
-				w.WriteHeader(status)
-				return
-			}
-		}
-		http.ServeFile(w, r, path)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
-}
-
-// fetchOnce keeps what a URL has and returns the status of the answer.
-func fetchOnce(url, path string) int {
-	answer, err := http.Get(url)
-	if err != nil {
-		return http.StatusBadGateway
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return answer.StatusCode
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "part-")
-	if err != nil {
-		return http.StatusInternalServerError
-	}
-	defer f.Close()
-	if _, err := io.Copy(f, answer.Body); err != nil || os.Rename(f.Name(), path) != nil {
-		return http.StatusBadGateway
-	}
-	return http.StatusOK
 }

@@ -21,6 +21,7 @@ type Spec struct {
 	Variant          string    `json:"variant"`
 	Include          []string  `json:"include,omitempty"` // packages beside the variant's, in apt's syntax and order, or paths of .deb files
 	Exclude          []string  `json:"exclude,omitempty"` // names of packages that are not to be installed
+	Omit             []string  `json:"omit,omitempty"`    // names that the variant does not have, unless something depends on them
 	Recommends       bool      `json:"recommends,omitempty"`
 	Preferences      string    `json:"preferences,omitempty"`    // apt_preferences(5)
 	DefaultRelease   string    `json:"defaultRelease,omitempty"` // of apt.conf(5)

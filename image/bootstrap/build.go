@@ -3,13 +3,16 @@ package bootstrap
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
 	"vmbuild/hooks"
+	"vmbuild/hooks/transfer"
 	"vmbuild/image"
 	"vmbuild/image/output"
 	"vmbuild/image/session"
+	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/emulation"
 	"vmbuild/rootfs/namespace"
@@ -40,15 +43,25 @@ func Check(p *Plan) error {
 	return nil
 }
 
+// checkArch refuses architectures whose programs would have to run and cannot.
 func (p *Plan) checkArch() error {
-	if p.configuresNothing() || p.printsOnly() {
-		return nil
-	}
 	a, err := arch.Lookup(p.Spec.Arch)
-	if err != nil {
+	if err != nil || p.configuresNothing() || p.printsOnly() {
 		return err
 	}
-	return emulation.Check(a)
+	if err := emulation.Check(a); err != nil {
+		return fmt.Errorf("%w, or leave the packages unpacked (--foreign)", err)
+	}
+	return nil
+}
+
+// emulated says whether programs of the system run by emulation.
+func (p *Plan) emulated() (bool, error) {
+	a, err := arch.Lookup(p.Spec.Arch)
+	if err != nil || p.configuresNothing() || p.printsOnly() {
+		return false, err
+	}
+	return !emulation.Native(a), nil
 }
 
 // choose finds the form that the target is written in.
@@ -56,6 +69,9 @@ func (p *Plan) choose() (output.Format, output.Compression, error) {
 	facts, err := output.Look(p.Target)
 	if err != nil {
 		return output.Format{}, output.Compression{}, err
+	}
+	if rootfs.Skips(p.Spec.Skip, rootfs.SkipEmpty) {
+		facts.Holds = ""
 	}
 	return output.Choose(p.Format, p.Target, facts)
 }
@@ -73,6 +89,9 @@ func Build(ctx context.Context, p *Plan, out *os.File, h session.Host) (err erro
 	if err := Check(p); err != nil {
 		return err
 	}
+	if h.Users, err = p.emulated(); err != nil {
+		return err
+	}
 	if p.printsOnly() {
 		return h.Run(ctx, bootstrapJob, job{Plan: p}, out)
 	}
@@ -85,7 +104,12 @@ func Build(ctx context.Context, p *Plan, out *os.File, h session.Host) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	if err := h.Run(ctx, bootstrapJob, job{p, format.Name, compression.Name}, target.Handle()); err != nil {
+	outside, err := transfer.Listen()
+	if err != nil {
+		return err
+	}
+	defer outside.Close()
+	if err := h.Run(ctx, bootstrapJob, job{p, format.Name, compression.Name}, target.Handle(), outside.Conn); err != nil {
 		return err
 	}
 	if err := target.Sync(); err != nil {

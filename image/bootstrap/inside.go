@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"vmbuild/hooks"
@@ -25,7 +26,10 @@ const bootstrapJob = "bootstrap"
 
 // Handlers are the jobs of the inner half, for namespace.Serve.
 func Handlers() map[string]namespace.Handler {
-	return map[string]namespace.Handler{bootstrapJob: session.Handle(bootstrapInside)}
+	return map[string]namespace.Handler{
+		bootstrapJob: session.Handle(bootstrapInside),
+		execJob:      session.Handle(execInside),
+	}
 }
 
 // build is what the steps of the inner half share.
@@ -33,6 +37,7 @@ type build struct {
 	*session.Session
 	plan        *Plan
 	out         *os.File
+	outside     *os.File // of transfer.Listener: who has the host's files; nil where nothing is made
 	format      string
 	compression string
 }
@@ -42,11 +47,12 @@ func bootstrapInside(ctx context.Context, s *session.Session, payload json.RawMe
 	if err := json.Unmarshal(payload, &j); err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
-	b := &build{s, j.Plan, files[0], j.Format, j.Compression}
+	b := &build{Session: s, plan: j.Plan, out: files[0], format: j.Format, compression: j.Compression}
 	s.Roots.Offline = b.plan.Offline
 	if b.plan.printsOnly() {
 		return b.print(ctx)
 	}
+	b.outside = files[1]
 	return b.bootstrap(ctx)
 }
 
@@ -177,7 +183,7 @@ func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
 // hookTarget is what hooks are told.
 func (b *build) hookTarget(root string, target chroot.Runner) hooks.Target {
 	t := hooks.Target{
-		Root: root, Arch: b.plan.Spec.Arch, Suite: b.plan.Spec.Suite, Epoch: b.plan.Spec.Epoch, Log: b.Log, Runner: target,
+		Root: root, Arch: b.plan.Spec.Arch, Suite: b.plan.Spec.Suite, Epoch: b.plan.Spec.Epoch, Log: b.Log, Runner: target, Outside: b.outside,
 		Skip: b.plan.Spec.Skip, Mode: b.mode(), Format: b.format, Verbosity: b.plan.Verbosity, Include: b.plan.Include,
 	}
 	if len(b.plan.Spec.Archives) > 0 {
@@ -240,10 +246,7 @@ func (b *build) write(ctx context.Context, stack *rootfs.Stack) error {
 	if err != nil {
 		return err
 	}
-	made := &tree.Tree{Dir: stack.Dir}
-	if !rootfs.Skips(b.plan.Spec.Skip, rootfs.SkipDevices) && !rootfs.Skips(b.plan.Spec.Skip, rootfs.SkipNodes) {
-		made.Devices = tree.StandardDevices()
-	}
+	made := &tree.Tree{Dir: stack.Dir, Devices: b.devices()}
 	j := output.Job{Tree: made, Out: b.out, Compression: compression, Epoch: stack.Epoch(), Temp: b.Work}
 	if packages := format.Packages(compression); len(packages) > 0 {
 		tools, err := b.Roots.Quietly().Tools(ctx, b.toolsSpec(), packages)
@@ -253,6 +256,17 @@ func (b *build) write(ctx context.Context, stack *rootfs.Stack) error {
 		j.Toolbox = tools
 	}
 	return format.Write(ctx, j)
+}
+
+// devices are what is in the result below /dev.
+func (b *build) devices() []tree.Entry {
+	switch skip := b.plan.Spec.Skip; {
+	case rootfs.Skips(skip, rootfs.SkipDevices):
+		return nil
+	case rootfs.Skips(skip, rootfs.SkipNodes):
+		return slices.DeleteFunc(tree.StandardDevices(), func(e tree.Entry) bool { return e.Type == tree.CharDevice })
+	}
+	return tree.StandardDevices()
 }
 
 // toolsSpec is what says where programs of the build itself come from: not from the user's sources, which need not have

@@ -20,7 +20,8 @@ type Options struct {
 	Architectures []string // --architectures: the system's own first, then further ones (multiarch)
 	Components    []string // --components
 	Include       []string // --include: names, name=version, name/suite, patterns, paths of .deb files, in apt's order
-	Exclude       []string // --exclude (debootstrap): never installed
+	Exclude       []string // --exclude: never installed
+	Omit          []string // --exclude (debootstrap): not installed unless something depends on them
 	Recommends    bool     // install what is recommended, too (allowrecommends of multistrap)
 
 	AptOptions  []string // --aptopt: lines or whole texts of apt.conf(5)

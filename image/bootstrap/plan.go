@@ -135,7 +135,7 @@ func (o Options) sources() ([]sources.File, error) {
 func (o Options) spec(files []sources.File) rootfs.Spec {
 	s := rootfs.Spec{
 		Arch: o.Architectures[0], Foreign: o.Architectures[1:], Suite: codename(o.Suite), Components: o.Components,
-		Archives: archives(files), Variant: orElse(o.Variant, rootfs.DefaultVariant), Include: o.Include, Exclude: o.Exclude,
+		Archives: archives(files), Variant: orElse(o.Variant, rootfs.DefaultVariant), Include: o.Include, Exclude: o.Exclude, Omit: o.Omit,
 		Recommends: o.Recommends, Preferences: o.Preferences, Debconf: o.Debconf, Keyrings: o.Keyrings,
 		Apt: configuration(o.AptOptions, ";"), Dpkg: configuration(o.DpkgOptions, ""),
 		Unauthenticated: o.NoCheckSignatures, IgnoreValidUntil: o.NoCheckValidUntil, UnpackOnly: o.Foreign,

@@ -34,7 +34,10 @@ type Mirrors struct {
 func OfHost(etc fs.FS) (Mirrors, error) {
 	var found Mirrors
 	names, err := sources.Names(etc)
-	if err != nil && !errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) {
+		names, err = []string{"sources.list"}, nil
+	}
+	if err != nil {
 		return Mirrors{}, err
 	}
 	for _, name := range names {

@@ -17,10 +17,10 @@ func TestOfHost(t *testing.T) {
 			"deb cdrom:[Debian]/ trixie main\ndeb-src http://src.example/debian trixie main\n" +
 			"deb [arch=amd64 signed-by=/k.gpg] http://m.example/debian/ bookworm main # mine\n" +
 			"deb http://s.example/debian-security bookworm-security main\n"}, mine},
-		"deb822": {map[string]string{"sources.list.d/debian.sources": "Types: deb-src\nURIs: http://src.example/debian\nSuites: sid\n\n" +
-			"Types: deb\nEnabled: no\nURIs: http://off.example/debian\nSuites: sid\n\n" +
-			"# the mirror\nTypes: deb deb-src\nURIs: http://m.example/debian http://n.example/debian\nSuites: trixie trixie-updates\n\n" +
-			"Types: deb\nURIs: http://s.example/debian-security\nSuites: trixie-security\n"}, mine},
+		"deb822": {map[string]string{"sources.list.d/debian.sources": "Types: deb-src\nURIs: http://src.example/debian\nSuites: sid\nComponents: main\n\n" +
+			"Types: deb\nEnabled: no\nURIs: http://off.example/debian\nSuites: sid\nComponents: main\n\n" +
+			"# the mirror\nTypes: deb deb-src\nURIs: http://m.example/debian http://n.example/debian\nSuites: trixie trixie-updates\nComponents: main\n\n" +
+			"Types: deb\nURIs: http://s.example/debian-security\nSuites: trixie-security\nComponents: main\n"}, mine},
 		"another distribution": {map[string]string{"sources.list": "deb http://u.example/ubuntu noble main\n",
 			"sources.list.d/x.sources": "Types: deb\nURIs: https://p.example/apt\nSuites: stable-tools\n"}, defaults},
 		"not apt's names": {map[string]string{"sources.list.d/debian.bak": "deb http://m.example/debian sid main"}, defaults},
@@ -36,14 +36,4 @@ func TestOfHost(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
 		}
 	}
-}
-
-func FuzzParseSources(f *testing.F) {
-	f.Add("sources.list", []byte("deb [a=b] http://m.example/debian trixie main"))
-	f.Add("x.sources", []byte("Types: deb\nURIs: http://m.example\nSuites: sid\n"))
-	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		for _, e := range parseSources(name, data) {
-			e.offer(&Mirrors{})
-		}
-	})
 }

@@ -130,13 +130,12 @@ func checkAgreement(files []File) error {
 				for _, s := range e.Suites {
 					key := archive{strings.TrimRight(uri, "/"), s}
 					before, seen := first[key]
-					if !seen {
-						first[key] = e
-						continue
-					}
-					if name := disagreement(before, e); name != "" {
+					if name := disagreement(before, e); seen && name != "" {
 						return fmt.Errorf("read apt sources %s: option %s for %s %s is %q and was %q before",
 							f.Name, name, uri, s, e.Get(name), before.Get(name))
+					}
+					if before.Get(signedBy) == "" {
+						first[key] = e
 					}
 				}
 			}
@@ -145,18 +144,29 @@ func checkAgreement(files []File) error {
 	return nil
 }
 
-// disagreement names the first option that two entries for the same archive must not, but do differ in.
+// disagreement names the first option that two entries for the same archive must not, but do differ in. As to Signed-By,
+// apt minds only if it has been given before.
 func disagreement(before, after Entry) string {
 	i := slices.IndexFunc(options, func(o known) bool {
-		if !o.release || before.Get(o.field) == after.Get(o.field) {
-			return false
-		}
-		was, wasFlag := before.Flag(o.field)
-		is, isFlag := after.Flag(o.field)
-		return !wasFlag || !isFlag || was != is // "yes" is "true"
+		was, is := before.meaning(o), after.meaning(o)
+		return o.release && was != is && (o.field != signedBy || was != "")
 	})
 	if i < 0 {
 		return ""
 	}
 	return options[i].field
+}
+
+// meaning is the value of an option in one spelling.
+func (e Entry) meaning(o known) string {
+	value, given := e.Flag(o.field)
+	switch {
+	case e.Get(o.field) == "":
+		return o.unset
+	case given && value:
+		return "yes"
+	case given:
+		return "no"
+	}
+	return e.Get(o.field)
 }

@@ -47,30 +47,30 @@ func withoutComment(line string) string {
 // parseLine reads "deb [option=value …] URI SUITE COMPONENT…", as apt-pkg's sourcelist.cc does.
 func parseLine(line string) (Entry, error) {
 	var e Entry
-	typ, rest, _ := cutBlank(line)
-	if err := e.setTypes(typ); err != nil {
+	end := strings.IndexFunc(line, isBlank)
+	if end < 0 {
+		end = len(line)
+	}
+	if err := e.setTypes(line[:end]); err != nil {
 		return Entry{}, err
 	}
-	rest, err := e.cutOptions(rest)
+	rest, err := e.cutOptions(strings.TrimLeftFunc(line[end:], isBlank))
 	if err != nil {
 		return Entry{}, err
 	}
-	var words []string
 	for rest != "" {
 		var word string
 		if word, rest, err = cutWord(rest); err != nil {
 			return Entry{}, err
 		}
-		words = append(words, word)
-	}
-	if len(words) > 0 {
-		e.URIs = words[:1:1]
-	}
-	if len(words) > 1 {
-		e.Suites = words[1:2:2]
-	}
-	if len(words) > 2 {
-		e.Components = words[2:]
+		switch {
+		case e.URIs == nil:
+			e.URIs = []string{word}
+		case e.Suites == nil:
+			e.Suites = []string{word}
+		default:
+			e.Components = append(e.Components, word)
+		}
 	}
 	return e, e.check()
 }
@@ -93,15 +93,6 @@ func (e *Entry) setTypes(types ...string) error {
 	return nil
 }
 
-// cutBlank cuts a text around the blanks in it that come first.
-func cutBlank(text string) (before, after string, found bool) {
-	i := strings.IndexFunc(text, isBlank)
-	if i < 0 {
-		return text, "", false
-	}
-	return text[:i], strings.TrimLeftFunc(text[i:], isBlank), true
-}
-
 // cutOptions reads "[option=value …]" if the text begins with it, and returns what comes after.
 func (e *Entry) cutOptions(text string) (string, error) {
 	rest, ok := strings.CutPrefix(text, "[")
@@ -118,8 +109,8 @@ func (e *Entry) cutOptions(text string) (string, error) {
 			return "", err
 		}
 		// The bracket that ends the options need not have a blank before it.
-		if short, ends := strings.CutSuffix(word, "]"); ends {
-			word, after = short, "]"+after
+		if strings.HasSuffix(strings.TrimRight(rest[:len(rest)-len(after)], blanks), "]") {
+			word, after = strings.TrimSuffix(word, "]"), "]"+after
 		}
 		if err := e.addOption(word); err != nil {
 			return "", err
@@ -171,7 +162,11 @@ func cutWord(text string) (word, rest string, err error) {
 			end += length + 1
 		}
 	}
-	return decode(text[:end]), strings.TrimLeftFunc(text[end:], isBlank), nil
+	word = decode(text[:end])
+	if word == "" {
+		return "", "", fmt.Errorf("%s is an empty word", text[:end])
+	}
+	return word, strings.TrimLeftFunc(text[end:], isBlank), nil
 }
 
 func decode(word string) string {
@@ -206,15 +201,8 @@ func (e Entry) Lines() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var types []string
-	if e.Deb {
-		types = append(types, "deb")
-	}
-	if e.DebSrc {
-		types = append(types, "deb-src")
-	}
 	var b strings.Builder
-	for _, typ := range types {
+	for _, typ := range words(e.types()) {
 		for _, uri := range e.URIs {
 			for _, s := range e.Suites {
 				if e.Disabled {
@@ -233,7 +221,7 @@ func (e Entry) Lines() (string, error) {
 
 // brackets returns " [option=value …]".
 func (e Entry) brackets() (string, error) {
-	var words []string
+	var list []string
 	for _, o := range e.Options {
 		if isKey(o.Value) {
 			return "", fmt.Errorf("option %s is a key, which has no place in a line", o.Name)
@@ -247,12 +235,12 @@ func (e Entry) brackets() (string, error) {
 				}
 			}
 		}
-		words = append(words, encodeAll(name)+"="+encodeAll(value))
+		list = append(list, encodeAll(name)+"="+encodeAll(value))
 	}
-	if len(words) == 0 {
+	if len(list) == 0 {
 		return "", nil
 	}
-	return " [" + strings.Join(words, " ") + "]", nil
+	return " [" + strings.Join(list, " ") + "]", nil
 }
 
 // encode makes a word of what decode would not leave as it is, or what would end the word or begin something else.

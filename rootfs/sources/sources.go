@@ -55,14 +55,14 @@ func (e Entry) Flag(name string) (value, given bool) {
 func (e Entry) Architectures(all []string) []string {
 	list := slices.Clone(all)
 	if only := e.Get("Architectures"); only != "" {
-		list = strings.Fields(only)
+		list = words(only)
 	}
-	for _, a := range strings.Fields(e.Get("Architectures-Add")) {
+	for _, a := range words(e.Get("Architectures-Add")) {
 		if !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}
-	removed := strings.Fields(e.Get("Architectures-Remove"))
+	removed := words(e.Get("Architectures-Remove"))
 	return slices.DeleteFunc(list, func(a string) bool { return slices.Contains(removed, a) })
 }
 
@@ -72,7 +72,7 @@ func (e Entry) SignedBy() []string {
 	if isKey(value) {
 		return []string{value}
 	}
-	return strings.Fields(value)
+	return words(value)
 }
 
 // Expand returns the entry for a system of that architecture, which $(ARCH) in an address or a suite stands for.
@@ -95,6 +95,7 @@ type known struct {
 	field, line string // its name in the deb822 and in the one-line form
 	list        bool   // it has words, which commas separate in the one-line form
 	release     bool   // all entries for a suite of an archive must agree about it
+	unset       string // what it means to them that it is not there
 }
 
 // options are those of apt-pkg's sourcelist.cc (apt 2.9) and of sources.list(5).
@@ -119,9 +120,9 @@ var options = []known{
 	{field: "Check-Date", line: "check-date", release: true},
 	{field: "Date-Max-Future", line: "date-max-future", release: true},
 	{field: "InRelease-Path", line: "inrelease-path", release: true},
-	{field: "Allow-Insecure", line: "allow-insecure", release: true},
-	{field: "Allow-Weak", line: "allow-weak", release: true},
-	{field: "Allow-Downgrade-To-Insecure", line: "allow-downgrade-to-insecure", release: true},
+	{field: "Allow-Insecure", line: "allow-insecure", release: true, unset: "no"},
+	{field: "Allow-Weak", line: "allow-weak", release: true, unset: "no"},
+	{field: "Allow-Downgrade-To-Insecure", line: "allow-downgrade-to-insecure", release: true, unset: "no"},
 }
 
 // set gives an option its value; of two, the later one counts.
@@ -130,9 +131,9 @@ func (e *Entry) set(o known, value string) {
 	case isKey(value):
 		value = keyLines(value)
 	case o.list:
-		value = strings.Join(strings.FieldsFunc(value, func(c rune) bool { return c == ',' || isBlank(c) }), " ")
+		value = strings.Join(words(strings.ReplaceAll(value, ",", " ")), " ")
 	default:
-		value = strings.Join(strings.Fields(value), " ")
+		value = strings.Join(words(value), " ")
 	}
 	if value == "" {
 		return
@@ -146,11 +147,16 @@ func (e *Entry) set(o known, value string) {
 	e.Options = append(e.Options, Option{o.field, value})
 }
 
-func isBlank(c rune) bool { return strings.ContainsRune(" \t\n\v\f\r", c) }
+func isBlank(c rune) bool { return strings.ContainsRune(blanks, c) }
+
+const blanks = " \t\n\v\f\r"
+
+// words takes a text apart at blanks, which to apt are those of ASCII.
+func words(text string) []string { return strings.FieldsFunc(text, isBlank) }
 
 const keyHeader = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
-func isKey(value string) bool { return strings.HasPrefix(strings.TrimSpace(value), keyHeader) }
+func isKey(value string) bool { return strings.HasPrefix(strings.TrimSpace(value), keyHeader+"\n") }
 
 // keyLines gives a key its own lines back: in a field they are indented, and an empty one is a dot.
 func keyLines(value string) string {

@@ -3,6 +3,8 @@ package sources
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"vmbuild/rootfs/internal/control"
@@ -57,18 +59,18 @@ func splitStanzas(text string) []stanza {
 func newEntry(p control.Paragraph) (Entry, error) {
 	var e Entry
 	for _, f := range p.Fields() {
-		words := strings.Fields(f.Value)
+		list := words(f.Value)
 		switch strings.ToLower(f.Name) {
 		case "types":
-			if err := e.setTypes(words...); err != nil {
+			if err := e.setTypes(list...); err != nil {
 				return Entry{}, err
 			}
 		case "uris":
-			e.URIs = words
+			e.URIs = list
 		case "suites":
-			e.Suites = words
+			e.Suites = list
 		case "components":
-			e.Components = words
+			e.Components = list
 		case "enabled":
 			enabled, given := Entry{Options: []Option{{"Enabled", strings.TrimSpace(f.Value)}}}.Flag("Enabled")
 			e.Disabled = given && !enabled
@@ -92,36 +94,51 @@ func optionOf(field string) known {
 	return known{field: field}
 }
 
-// Stanza returns the entry in the deb822 form.
-func (e Entry) Stanza() string {
-	var b strings.Builder
-	write := func(name string, words ...string) {
-		if len(words) > 0 {
-			b.WriteString(name + ": " + strings.Join(words, " ") + "\n")
+// Stanza returns the entry in the deb822 form. A blank inside of a word, which quotes allow in a line, and a name that no
+// field can have, have no place in it.
+func (e Entry) Stanza() (string, error) {
+	fields := []Option{{"Types", e.types()}}
+	if e.Disabled {
+		fields = slices.Insert(fields, 0, Option{"Enabled", "no"})
+	}
+	for _, f := range []struct {
+		name string
+		list []string
+	}{{"URIs", e.URIs}, {"Suites", e.Suites}, {"Components", e.Components}} {
+		for _, word := range f.list {
+			if strings.IndexFunc(word, isBlank) >= 0 {
+				return "", fmt.Errorf("%q in field %s has a blank", word, f.name)
+			}
+		}
+		if len(f.list) > 0 {
+			fields = append(fields, Option{f.name, strings.Join(f.list, " ")})
 		}
 	}
-	if e.Disabled {
-		write("Enabled", "no")
-	}
-	switch {
-	case e.Deb && e.DebSrc:
-		write("Types", "deb", "deb-src")
-	case e.Deb:
-		write("Types", "deb")
-	case e.DebSrc:
-		write("Types", "deb-src")
-	}
-	write("URIs", e.URIs...)
-	write("Suites", e.Suites...)
-	write("Components", e.Components...)
-	for _, o := range e.Options {
-		if isKey(o.Value) {
-			b.WriteString(o.Name + ":\n" + indent(o.Value))
+	var b strings.Builder
+	for _, f := range append(fields, e.Options...) {
+		if !fieldName.MatchString(f.Name) {
+			return "", fmt.Errorf("a field cannot have the name %q", f.Name)
+		}
+		if isKey(f.Value) {
+			b.WriteString(f.Name + ":\n" + indent(f.Value))
 			continue
 		}
-		write(o.Name, o.Value)
+		b.WriteString(f.Name + ": " + f.Value + "\n")
 	}
-	return b.String()
+	return b.String(), nil
+}
+
+// fieldName is one that policy 5.1 allows.
+var fieldName = regexp.MustCompile(`^[!-"$-,./0-9;-~][!-9;-~]*$`)
+
+func (e Entry) types() string {
+	switch {
+	case e.Deb && e.DebSrc:
+		return "deb deb-src"
+	case e.DebSrc:
+		return "deb-src"
+	}
+	return "deb"
 }
 
 // indent makes a field's value of a key: what keyLines undoes.

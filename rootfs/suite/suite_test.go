@@ -63,3 +63,29 @@ func TestKeyringIsTheDocumentedOne(t *testing.T) {
 		}
 	}
 }
+
+func TestRemovedKeyringIsTheDocumentedOne(t *testing.T) {
+	source, err := os.ReadFile("publication.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(RemovedKeyring())
+	if !bytes.Contains(source, []byte(hex.EncodeToString(sum[:]))) {
+		t.Errorf("publication.go does not name the keyring's SHA256 %x", sum)
+	}
+	keys, err := openpgp.ReadKeyRing(bytes.NewReader(RemovedKeyring()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names strings.Builder
+	for _, k := range keys {
+		for name := range k.Identities {
+			names.WriteString(name + "\n")
+		}
+	}
+	for _, release := range []string{"7.0/wheezy", "8/jessie", "9/stretch", "10/buster"} {
+		if !strings.Contains(names.String(), "Debian Archive Automatic Signing Key ("+release+")") {
+			t.Errorf("there is no key of %s in\n%s", release, names.String())
+		}
+	}
+}

@@ -51,6 +51,9 @@ func Main(ctx context.Context, args []string, s Streams) int {
 // runWith is Main with what makes a root filesystem.
 func runWith(ctx context.Context, args []string, s Streams, do bootstrapper) int {
 	s.program = args[0]
+	if help := helperOf(args); help != nil {
+		return report(s.Err, help(ctx, args[2:], s))
+	}
 	status := -1
 	parser, err := newParser(&commands{}, s, func(code int) { status = code })
 	if err != nil {

@@ -25,7 +25,7 @@ type debootstrapCmd struct {
 	Arch        string `help:"Architecture of the system." default:"${arch}" placeholder:"ARCH" group:"Packages"`
 	Variant     string `help:"Which packages: minbase, buildd, fakechroot (as none); without it, those of priority required and important." placeholder:"NAME" group:"Packages"`
 	Include     string `help:"Install these too." placeholder:"A,B" group:"Packages"`
-	Exclude     string `help:"Never install these." placeholder:"A,B" group:"Packages"`
+	Exclude     string `help:"Do not install these, unless another package depends on them." placeholder:"A,B" group:"Packages"`
 	Components  string `help:"Components of the archive (default main)." placeholder:"A,B" group:"Packages"`
 	ExtraSuites string `help:"Further suites of the same archive." placeholder:"A,B" group:"Packages"`
 	MergedUsr   bool   `help:"Make /bin, /sbin and /lib links into /usr where the suite does." default:"true" negatable:"" group:"Packages"`
@@ -76,7 +76,7 @@ func (c *debootstrapCmd) job(k *kong.Context) (job, error) {
 	j := job{options: bootstrap.Options{
 		Suite: c.Suite, Target: c.Target, Variant: c.Variant, Format: "directory",
 		Architectures: []string{c.Arch}, Components: unique(lists([]string{c.Components})),
-		Include: lists([]string{c.Include}), Exclude: lists([]string{c.Exclude}), NoMergedUsr: !c.MergedUsr,
+		Include: lists([]string{c.Include}), Omit: lists([]string{c.Exclude}), NoMergedUsr: !c.MergedUsr,
 		NoCheckSignatures: c.NoCheckGpg, NoCheckValidUntil: !c.CheckValidUntil, Offline: c.Offline,
 		Foreign: c.Foreign, PrintPackages: c.PrintDebs, DownloadOnly: c.DownloadOnly,
 		MakeTarball: c.MakeTarball, UnpackTarball: c.UnpackTarball, Verbosity: 1,

@@ -49,7 +49,7 @@ func TestDebootstrapOptions(t *testing.T) {
 		"--variant=- sid out":                    {"", func(o *bootstrap.Options) { o.Variant = "-" }},
 		"--variant=fakechroot sid out":           {"--variant=fakechroot: no root is needed anyway", func(*bootstrap.Options) {}},
 		"--include=a --include=b --exclude c,d sid out": {"", func(o *bootstrap.Options) {
-			o.Include, o.Exclude = []string{"b"}, []string{"c", "d"}
+			o.Include, o.Omit = []string{"b"}, []string{"c", "d"}
 		}},
 		"--no-merged-usr sid out":                            {"", func(o *bootstrap.Options) { o.NoMergedUsr = true }},
 		"--no-merged-usr --merged-usr sid out":               {"", func(*bootstrap.Options) {}},

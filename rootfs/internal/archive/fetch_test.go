@@ -108,7 +108,7 @@ func TestTransferFails(t *testing.T) {
 		{name: "cut at once", faults: archivetest.Faults{Cut: always(1000)}, requests: 6, resumes: true,
 			want: "fetch URL/" + path + ": the connection was closed too early (tried 6 times)"},
 		{name: "silent", faults: archivetest.Faults{Hang: always(0)}, requests: 6,
-			want: "fetch URL/" + path + ": the server sent nothing for 50ms (tried 6 times)"},
+			want: "fetch URL/" + path + ": the server sent nothing for 400ms (tried 6 times)"},
 		{name: "changed byte", edit: archivetest.Flip(-1), requests: 1,
 			want: path + " of URL has SHA256 BAD, its index says GOOD"},
 		{name: "truncated", edit: archivetest.Truncate(size - 1), requests: 1,
@@ -133,7 +133,7 @@ func TestTransferFails(t *testing.T) {
 			server.Break(test.faults)
 			c := client(t)
 			if test.faults.Hang != nil {
-				c.Stall = 50 * time.Millisecond
+				c.Stall = 400 * time.Millisecond // enough for a busy machine to take the request
 			}
 			err := c.Fetch(t.Context(), []File{f}, func(File, string) error {
 				t.Error("a file is said to be done")

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"vmbuild/rootfs/offers"
+	"vmbuild/rootfs/tree"
+)
+
+// differences are all that may differ between our tree and mmdebstrap's of the same packages, each with its reason.
+var differences = []struct {
+	path, reason string
+}{
+	{`/var/lib/apt/extended_states`, "the same stanzas in another order"},
+	{`/var/lib/dpkg/triggers/File`, "the same lines in the order in which packages are unpacked, not in apt's"},
+	{`/var/lib/dpkg/diversions(-old)?`, "mmdebstrap diverts start-stop-daemon and leaves the traces of it"},
+	{`/var/cache/man/(.*/)?index\.db`, "a database that holds the times of its making"},
+	{`/var/cache/debconf/(config|templates)\.dat-old|/var/lib/dpkg/status-old`,
+		"what debconf and dpkg had before their last change: they are called another number of times"},
+	{`/usr/(lib|share)/python3/.*/__pycache__/.*\.pyc`,
+		"compiled when they were first imported: the bytes depend on what else was referred to then"},
+}
+
+// TestTreesEqualMmdebstraps compares the tar of each variant with mmdebstrap's: paths, types, modes, owners, times,
+// contents, link targets, hard links, extended attributes, dpkg's status and all of its database.
+func TestTreesEqualMmdebstraps(t *testing.T) {
+	p := needProgram(t, "net", "build")
+	offers.Programs(t, "mmdebstrap")
+	source := "deb " + offers.Mirror(t) + " trixie main"
+	dir := p.workDir(t)
+	t.Setenv("SOURCE_DATE_EPOCH", "1750000000")
+	for _, variant := range []string{"essential", "apt", "minbase", "buildd", "important", "standard"} {
+		t.Run(variant, func(t *testing.T) {
+			args := []string{"--variant=" + variant}
+			if variant == "buildd" { // mmdebstrap before 1.4.0 adds these, as debootstrap does not any more
+				args = []string{"--variant=minbase", "--include=build-essential"}
+			}
+			args = append(args, "trixie", "", source)
+			ours := p.timed(t, dir, append([]string{"bootstrap"}, args...), filepath.Join(dir, "ours.tar"))
+			theirs := program{path: "mmdebstrap", user: p.user}.timed(t, dir, args, filepath.Join(dir, "theirs.tar"))
+			for _, line := range tree.Diff(theirs, ours) {
+				path, _, _ := strings.Cut(line, ": ")
+				if !mayDiffer(path) {
+					t.Error(line)
+				}
+			}
+		})
+	}
+}
+
+func mayDiffer(path string) bool {
+	for _, d := range differences {
+		if regexp.MustCompile("^(" + d.path + ")$").MatchString(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// timed runs a program with out in place of the empty argument, says how long it took, and lists the tar it has written.
+func (p program) timed(t *testing.T, dir string, args []string, out string) map[string]string {
+	t.Helper()
+	line := append([]string(nil), args...)
+	for i, a := range line {
+		if a == "" {
+			line[i] = out
+		}
+	}
+	start := time.Now()
+	cmd := exec.Command(p.path, line...)
+	if p.cache != "" {
+		cmd = p.command(t.Context(), dir, line...)
+	}
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", p.path, err, text)
+	}
+	t.Logf("%s: %s", filepath.Base(p.path), fmt.Sprintf("%.1f s", time.Since(start).Seconds()))
+	f, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	listing, err := tree.TarListing(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listing
+}
