@@ -6,19 +6,22 @@ TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 export VMBUILD_TEST
 FUZZTIME ?= 10s
 
-.PHONY: all build test test-all lint vet vulnerabilities cover fuzz clean help
+.PHONY: all build test test-all boot lint vet vulnerabilities cover fuzz clean help
 
 all: build test lint ## Build, test and lint: what runs on each change
 
 build: ## Build the static program ./vmbuild
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o vmbuild ./cmd/vmbuild
 
-# Tests that build and boot take a processor each: one package at a time then, and nothing from the cache.
+# Tests that build and boot take a processor each: two packages at a time then, and nothing from the cache.
 test: vet ## Run the tests that need only Go (more with VMBUILD_TEST=net,build,boot)
-	$(GO) test -timeout=60m $(if $(VMBUILD_TEST),-count=1 -p=1) ./...
+	$(GO) test -timeout=60m $(if $(VMBUILD_TEST),-count=1 -p=2) ./...
 
 test-all: ## Run all tests: a Debian mirror, namespaces, judging programs and QEMU are needed
 	$(MAKE) test VMBUILD_TEST=net,build,boot
+
+boot: ## Start every image there is a test of (more than test-all: the whole matrix, half an hour)
+	VMBUILD_TEST=net,build,boot,matrix $(GO) test -timeout=90m -count=1 -v -run='^TestBoot$$' ./cmd/vmbuild
 
 vet: ## Check the format and what go vet knows
 	@unformatted=$$(gofmt -l .); \

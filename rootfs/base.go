@@ -69,8 +69,10 @@ func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string) error {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
 	}
-	if err := makeSkeleton(root, l); err != nil {
-		return err
+	if !Skips(l.Skip, skipSkeleton) {
+		if err := makeSkeleton(root, l); err != nil {
+			return err
+		}
 	}
 	if err := b.fill(ctx, l, root, Steps{}); err != nil {
 		return err
@@ -121,7 +123,7 @@ func (b *Builder) fetch(ctx context.Context, l *Lock) (stages, error) {
 	for _, p := range l.Packages {
 		files = append(files, l.file(p))
 	}
-	client := b.client(l.Apt)
+	client := b.client(l.Apt, l.TLS)
 	client.Progress = func(p archive.Progress) {
 		b.Event(Event{Stage: "fetch", Done: p.BytesDone, Total: p.Bytes, Unit: Bytes})
 	}

@@ -96,7 +96,14 @@ func (b *Builder) Resolve(ctx context.Context, s Spec) (*Lock, error) {
 
 // checkDpkg says whether the packages can be configured, which is the system's own dpkg's work.
 func (l *Lock) checkDpkg() error {
-	if !l.Configure || slices.ContainsFunc(l.Packages, func(p Package) bool { return p.Name == "dpkg" }) {
+	if !l.Configure {
+		return nil
+	}
+	return l.needDpkg()
+}
+
+func (l *Lock) needDpkg() error {
+	if slices.ContainsFunc(l.Packages, func(p Package) bool { return p.Name == "dpkg" }) {
 		return nil
 	}
 	return errors.New("package dpkg is not among what is included, and nothing else can configure them: include it, or choose variant extract")

@@ -27,7 +27,7 @@ type indexes struct {
 func (i indexes) lock(s Spec) *Lock {
 	l := &Lock{
 		Arch: s.Arch, Foreign: s.Foreign, Suite: s.Suite, Debconf: s.Debconf, Files: s.Files, Apt: s.Apt, Dpkg: s.Dpkg,
-		Skip: s.Skip, Epoch: s.Epoch,
+		Skip: s.Skip, TLS: s.TLS, Epoch: s.Epoch,
 	}
 	for _, src := range i.sources {
 		src.Keyrings, src.Unauthenticated, src.IgnoreValidUntil, src.InRelease = nil, false, false, ""
@@ -57,7 +57,7 @@ func (b *Builder) indexes(ctx context.Context, s Spec) (indexes, error) {
 		archives:  make([]resolve.Archive, len(sources)),
 		splitBins: release.SplitBins,
 	}
-	client := b.client(s.Apt)
+	client := b.client(s.Apt, s.TLS)
 	group, ctx := errgroup.WithContext(ctx)
 	b.Event(Event{Stage: "resolve"})
 	for i, src := range sources {
@@ -71,6 +71,7 @@ func (b *Builder) indexes(ctx context.Context, s Spec) (indexes, error) {
 				IgnoreValidUntil: s.IgnoreValidUntil || src.IgnoreValidUntil,
 				Unauthenticated:  s.Unauthenticated || src.Unauthenticated,
 				InRelease:        src.InRelease,
+				IgnoreKeyExpiry:  isFrozen(s.Suite),
 			})
 			if err != nil {
 				return err
@@ -81,6 +82,11 @@ func (b *Builder) indexes(ctx context.Context, s Spec) (indexes, error) {
 		})
 	}
 	return found, group.Wait()
+}
+
+// isFrozen says whether nobody signs a suite anew: then its keys may expire and stay right.
+func isFrozen(name string) bool {
+	return slices.ContainsFunc(suite.Publish(name, nil).Parts, func(p suite.Part) bool { return p.Frozen })
 }
 
 // readIndexes reads what an archive has for the architectures that it is asked for.
@@ -159,6 +165,6 @@ func (b *Builder) sources(s Spec, release suite.Suite) []Source {
 }
 
 // client fetches as apt's options in text say.
-func (b *Builder) client(text string) *archive.Client {
-	return &archive.Client{Cache: b.Cache, Offline: b.Offline, AptOptions: text}
+func (b *Builder) client(text string, tls TLS) *archive.Client {
+	return &archive.Client{Cache: b.Cache, Offline: b.Offline, AptOptions: text, TLS: archive.TLS(tls)}
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/tree"
 )
 
 // An initramfs takes longer to make than all the rest of a build that finds its layer in the cache, and it is the same
@@ -199,7 +200,7 @@ func copyFile(in, out *os.Root, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(copyBytes(from, to), to.Close()); err != nil {
+	if err := errors.Join(tree.CopyBytes(from, to), to.Close()); err != nil {
 		return err
 	}
 	if err := out.Chmod(name, info.Mode().Perm()); err != nil {

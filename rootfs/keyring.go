@@ -49,7 +49,7 @@ func (b *Builder) keyring(s Spec, src Source) (archive.Keyring, error) {
 
 func (s Spec) keyrings() ([]archive.Keyring, error) {
 	if len(s.Keyrings) == 0 {
-		k, err := archive.ReadKeyring(suite.Keyring())
+		k, err := archive.ReadKeyring(suite.Keys(s.Suite))
 		return []archive.Keyring{k}, err
 	}
 	var list []archive.Keyring
@@ -70,12 +70,13 @@ func loadKeyring(name string) (archive.Keyring, error) {
 		return archive.ReadKeyring([]byte(name))
 	}
 	_, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) && isDebians(name) {
-		return archive.ReadKeyring(suite.Keyring())
+	if errors.Is(err, fs.ErrNotExist) && path.Dir(name) == path.Dir(DebianKeyring) {
+		switch stem, _, _ := strings.Cut(path.Base(name), "."); stem {
+		case "debian-archive-keyring":
+			return archive.ReadKeyring(suite.Keyring())
+		case "debian-archive-removed-keys":
+			return archive.ReadKeyring(suite.RemovedKeyring())
+		}
 	}
 	return archive.LoadKeyring(name)
-}
-
-func isDebians(name string) bool {
-	return path.Dir(name) == path.Dir(DebianKeyring) && strings.HasPrefix(path.Base(name), "debian-archive-keyring.")
 }

@@ -28,7 +28,7 @@ func (b *Builder) WriteLists(ctx context.Context, s Spec, root string) error {
 	if err != nil {
 		return fmt.Errorf("write apt's lists: %w", err)
 	}
-	client := b.client(s.Apt)
+	client := b.client(s.Apt, s.TLS)
 	for i, r := range found.releases {
 		if err := writeLists(ctx, dir, client, r, found.sources[i], s.architectures()); err != nil {
 			return fmt.Errorf("write apt's lists: %w", err)

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	switch {
 	case namespace.Inner():
 		os.Exit(namespace.Serve(map[string]namespace.Handler{
-			"tree": listTree, "emulate": emulateInside, "foreign": foreignInside,
+			"tree": listTree, "emulate": emulateInside, "foreign": foreignInside, "second": secondStageInside,
 		}))
 	case os.Args[0] == emulateWord:
 		os.Exit(outsideEmulation())

@@ -1,112 +1,125 @@
 package rootfs
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"path"
 	"strings"
+
+	"vmbuild/rootfs/internal/dpkg"
+	"vmbuild/rootfs/tree"
 )
 
 // SecondStage is where the script is that configures a tree whose packages are only unpacked, as debootstrap has it.
 const SecondStage = "/debootstrap/debootstrap"
 
+// The script does what install does; what it does that with is in files beside it.
+const (
+	secondStageSteps   = "steps"   // its functions, called for the packages of this tree
+	secondStageAnswers = "answers" // for debconf-set-selections
+)
+
+//go:embed secondstage.sh
+var secondStageScript string
+
 // WriteSecondStage puts a script into a tree of unpacked packages that configures them when it is run there, as root, on a
 // machine that can run its programs: chroot DIR /debootstrap/debootstrap --second-stage. It removes itself when all is
 // done; until then it can be run again.
+//
+// Other than install it has no package files: a package whose path a preinst script diverts keeps the file that was
+// unpacked there. None of Debian's priority required or important is such a package.
 func (l *Lock) WriteSecondStage(root string) error {
-	path := filepath.Join(root, SecondStage)
-	err := os.Mkdir(filepath.Dir(path), 0o755)
-	if err == nil {
-		err = os.WriteFile(path, []byte(l.secondStage()), 0o755)
-	}
-	at := l.clamp()
-	for _, name := range []string{path, filepath.Dir(path)} {
-		if err == nil {
-			err = os.Chtimes(name, at, at)
-		}
-	}
-	if err != nil {
+	if err := l.writeSecondStage(root); err != nil {
 		return fmt.Errorf("write the script of the second stage: %w", err)
 	}
 	return nil
 }
 
-// secondStage is the script: what Configure does with the essential packages, for all of them.
-func (l *Lock) secondStage() string {
-	var names []string
+func (l *Lock) writeSecondStage(root string) error {
+	if err := l.needDpkg(); err != nil {
+		return err
+	}
+	steps, err := l.secondStageSteps(root)
+	if err != nil {
+		return err
+	}
+	top, err := os.OpenRoot(root)
+	if err != nil {
+		return err
+	}
+	defer top.Close()
+	dir := strings.TrimPrefix(path.Dir(SecondStage), "/")
+	if err := top.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	type file struct {
+		name, content string
+		mode          os.FileMode
+	}
+	files := []file{{path.Base(SecondStage), secondStageScript, 0o755}, {secondStageSteps, steps, 0o644}}
+	if len(l.Debconf) > 0 {
+		files = append(files, file{secondStageAnswers, strings.Join(l.Debconf, "\n") + "\n", 0o644})
+	}
+	for _, f := range files {
+		name := path.Join(dir, f.name)
+		err = errors.Join(err, top.WriteFile(name, []byte(f.content), f.mode), top.Chmod(name, f.mode))
+	}
+	return err
+}
+
+// secondStageSteps are the calls of the script's functions: those that install makes.
+func (l *Lock) secondStageSteps(root string) (string, error) {
+	var b strings.Builder
+	for _, d := range tree.StandardDevices() {
+		if d.Type == tree.CharDevice {
+			fmt.Fprintf(&b, "device %s %d %d\n", d.Path, d.Major, d.Minor)
+		}
+	}
+	call := func(function string, packages []string) {
+		if len(packages) > 0 {
+			fmt.Fprintf(&b, "%s %s\n", function, strings.Join(packages, " "))
+		}
+	}
+	essential, rest := l.fullNames()
+	batches, err := dpkg.Deferred(root, essential, rest)
+	if err != nil {
+		return "", err
+	}
+	call("prepare", essential)
+	call("configure --force-depends", essential)
+	if len(l.Debconf) > 0 {
+		fmt.Fprintf(&b, "debconf-set-selections \"$here/%s\"\n", secondStageAnswers)
+	}
+	for _, batch := range batches {
+		call("configure --no-triggers", batch.Configure)
+		call("prepare", batch.Prepare)
+	}
+	return b.String(), nil
+}
+
+// fullNames are the packages of both stages as dpkg names them without doubt.
+func (l *Lock) fullNames() (essential, rest []string) {
 	for _, p := range l.Packages {
-		names = append(names, p.Name)
+		if name := p.Name + ":" + p.Arch; p.Essential {
+			essential = append(essential, name)
+		} else {
+			rest = append(rest, name)
+		}
 	}
-	return fmt.Sprintf(secondStageScript, strings.Join(names, " "), debconfAnswers(l.Debconf))
+	return essential, rest
 }
 
-func debconfAnswers(lines []string) string {
-	if len(lines) == 0 {
-		return ""
+// WriteMarks notes in a tree of unpacked packages which of them nobody has asked for, as install does when it is done
+// (extended_states, apt-mark(8)).
+func (l *Lock) WriteMarks(root string) error {
+	state, err := openInside(root, "var/lib/apt")
+	if err == nil && state != nil {
+		err = errors.Join(state.WriteFile("extended_states", []byte(extendedStates(l)), 0o644), state.Close())
 	}
-	return "debconf-set-selections <<'ANSWERS'\n" + strings.Join(lines, "\n") + "\nANSWERS\n"
+	if err != nil {
+		return fmt.Errorf("note apt's state: %w", err)
+	}
+	return nil
 }
-
-// ErrNoSecondStage says that a tree has no script of a second stage.
-var ErrNoSecondStage = errors.New("no " + SecondStage + " is in it: it was not made by --foreign, or is configured already")
-
-// %[1]s are the packages in their order, %[2]s a command that answers their questions. "policy-rc.d" is invoke-rc.d's
-// interface, section 2: 101, action forbidden. A preinst that has run once is not run again: its package's name is in the
-// list.
-const secondStageScript = `#!/bin/sh
-# Configures the packages that are unpacked in this system, and removes itself.
-set -e
-export DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true LC_ALL=C.UTF-8 LANGUAGE=C.UTF-8 LANG=C.UTF-8
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-packages='%[1]s'
-here=/debootstrap
-
-if [ "$(id -u)" != 0 ]; then
-	echo "debootstrap: the second stage has to be run by root" >&2
-	exit 1
-fi
-if [ ! -e /proc/self/exe ]; then
-	mount -t proc proc /proc && mounted=yes
-fi
-
-leave() {
-	rm -f /usr/sbin/policy-rc.d
-	if [ -e "$here/start-stop-daemon" ]; then
-		mv "$here/start-stop-daemon" "$(cat "$here/path")"
-	fi
-	[ -z "$mounted" ] || umount /proc
-}
-trap leave EXIT
-printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
-chmod 755 /usr/sbin/policy-rc.d
-for path in /usr/sbin/start-stop-daemon /sbin/start-stop-daemon; do
-	if [ -e "$path" ] && [ ! -e "$here/start-stop-daemon" ]; then
-		echo "$path" >"$here/path"
-		mv "$path" "$here/start-stop-daemon"
-		printf '#!/bin/sh\nexit 0\n' >"$path"
-		chmod 755 "$path"
-	fi
-done
-
-touch "$here/begun"
-for name in $packages; do
-	if grep -qx "$name" "$here/begun"; then
-		continue
-	fi
-	for script in /var/lib/dpkg/info/"$name".preinst /var/lib/dpkg/info/"$name":*.preinst; do
-		if [ -x "$script" ]; then
-			echo "Preparing $name"
-			DPKG_MAINTSCRIPT_PACKAGE=$name DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_ARCH=$(dpkg --print-architecture) \
-				DPKG_RUNNING_VERSION=$(dpkg-query --showformat='${Version}' --show dpkg) "$script" install
-		fi
-	done
-	echo "$name" >>"$here/begun"
-done
-
-%[2]sdpkg --force-depends --configure -a || dpkg --force-depends --configure -a
-trap - EXIT
-leave
-rm -rf "$here"
-echo "Base system installed successfully."
-`

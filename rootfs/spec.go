@@ -32,6 +32,7 @@ type Spec struct {
 	Keyrings         []string  `json:"keyrings,omitempty"`       // OpenPGP keyrings and directories of them; none: the built-in one
 	Unauthenticated  bool      `json:"unauthenticated,omitempty"`
 	IgnoreValidUntil bool      `json:"ignoreValidUntil,omitempty"`
+	TLS              TLS       `json:"tls,omitzero"`
 	UnpackOnly       bool      `json:"unpackOnly,omitempty"` // nothing is configured
 	SplitUsr         bool      `json:"splitUsr,omitempty"`   // /bin, /lib and /sbin are merged into /usr by no one but the packages
 	Skip             []string  `json:"skip,omitempty"`       // steps that are left out, see Skippable
@@ -53,8 +54,18 @@ type Lock struct {
 	MergeUsr  bool      `json:"mergeUsr,omitempty"` // /bin, /lib and /sbin are links before anything is unpacked
 	Configure bool      `json:"configure"`          // false: the packages are only unpacked
 	Skip      []string  `json:"skip,omitempty"`
+	TLS       TLS       `json:"-"`              // has no part in what is made
 	Epoch     time.Time `json:"epoch,omitzero"` // of the Spec
 	Date      time.Time `json:"date"`           // of the newest Release file
+}
+
+// TLS says which servers to believe on https, and who to be to them: paths of PEM files. What is empty is as apt's options
+// say, else as the host does.
+type TLS struct {
+	CA          string `json:"ca,omitempty"` // the only certificates that may have signed a server's
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"` // of the certificate; empty: it is in the same file
+	NoCheck     bool   `json:"noCheck,omitempty"`
 }
 
 // Source is an archive that packages come from.

@@ -127,7 +127,7 @@ func TestLockKey(t *testing.T) {
 	for _, name := range leaves(reflect.ValueOf(newLock()).Elem(), "") {
 		l := newLock()
 		alter(t, reflect.ValueOf(l).Elem(), name)
-		if same := key(l, "0 0 1") == want; same != (name == ".Date") {
+		if same := key(l, "0 0 1") == want; same != (name == ".Date" || strings.HasPrefix(name, ".TLS.")) {
 			t.Errorf("%s was changed; the key is the same: %t", name, same)
 		}
 	}

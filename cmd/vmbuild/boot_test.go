@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"vmbuild/image/machine"
+	"vmbuild/rootfs/offers"
 	"vmbuild/rootfs/suite"
 )
 
@@ -19,6 +21,9 @@ type starts struct {
 	firmware machine.Firmware
 	loader   string // package to be installed once more; empty: no upgrade is tried
 }
+
+// short are the images that are started on each change: each firmware, each suite. All others are by the word "matrix".
+var short = []string{"trixie-msdos", "trixie-secure", "bullseye-bios", "bookworm-uefi", "forky-bios", "sid-uefi"}
 
 // TestBoot builds images and starts them: a login on the serial console, no failed unit, an address, and for some a
 // kernel and a boot loader that are installed once more before the machine is started again.
@@ -39,6 +44,9 @@ func TestBoot(t *testing.T) {
 	}
 	p := needProgram(t, "net", "build", "boot")
 	for name, c := range cases {
+		if !slices.Contains(short, name) && !offers.Has("matrix") {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p.boot(t, c)

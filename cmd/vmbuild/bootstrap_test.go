@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -37,7 +38,11 @@ func (p program) bench(t *testing.T) bench {
 	t.Helper()
 	b := bench{program: p, dir: p.workDir(t)}
 	b.cache = filepath.Join(b.dir, "cache")
-	b.words = map[string]string{"DIR": b.dir}
+	owner := fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
+	if p.user != nil {
+		owner = p.user.Uid + ":" + p.user.Gid
+	}
+	b.words = map[string]string{"DIR": b.dir, "OWNER": owner}
 	return b
 }
 
@@ -60,21 +65,42 @@ func (b bench) serveSite(t *testing.T, name string, site *archivetest.Site) *arc
 	return server
 }
 
-// write makes files below the directory. What begins with "#!" is a program.
+// write makes files of the user's below the directory. What begins with "#!" is a program.
 func (b bench) write(t *testing.T, files map[string]string) {
 	t.Helper()
 	for name, content := range files {
-		file := filepath.Join(b.dir, name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		b.mkdir(t, path.Dir(name))
 		mode := fs.FileMode(0o644)
 		if strings.HasPrefix(content, "#!") {
 			mode = 0o755
 		}
-		if err := os.WriteFile(file, []byte(b.expand(content)), mode); err != nil {
+		if err := os.WriteFile(filepath.Join(b.dir, name), []byte(b.expand(content)), mode); err != nil {
 			t.Fatal(err)
 		}
+		b.own(t, name)
+	}
+}
+
+// mkdir makes a directory of the user's, with those above it.
+func (b bench) mkdir(t *testing.T, name string) {
+	t.Helper()
+	if name == "." {
+		return
+	}
+	b.mkdir(t, path.Dir(name))
+	if err := os.Mkdir(filepath.Join(b.dir, name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		t.Fatal(err)
+	}
+	b.own(t, name)
+}
+
+func (b bench) own(t *testing.T, name string) {
+	t.Helper()
+	if b.user == nil {
+		return
+	}
+	if err := os.Chown(filepath.Join(b.dir, name), id(t, b.user.Uid), id(t, b.user.Gid)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -216,22 +242,27 @@ func TestBootstrapChoice(t *testing.T) {
 		{name: "first alternative cannot be installed", packages: packages{
 			versioned("a", "1", "broken | b"), versioned("broken", "1", "none"), versioned("b", "1", ""),
 		}, want: "b=1 a=1"},
-		{name: "several versions in one index", packages: packages{versioned("a", "2", ""), versioned("a", "10", ""), versioned("a", "1", "")},
+		{name: "several versions in one index", packages: packages{versioned("a", "2", ""), versioned("a", "10", ""),
+			versioned("a", "1", "")},
 			want: "a=10"},
-		{name: "several versions in one index, one with an epoch", packages: packages{versioned("a", "1:1", ""), versioned("a", "9", "")},
+		{name: "several versions in one index, one with an epoch", packages: packages{versioned("a", "1:1", ""),
+			versioned("a", "9", "")},
 			want: "a=1:1"},
-		{name: "conflict", packages: packages{versioned("a", "1", ""), {Name: "b", Conflicts: "a"}}, args: []string{"--include=a,b"},
-			err: `package "b" cannot be installed: b conflicts with a, which is requested too`},
+		{name: "conflict", packages: packages{versioned("a", "1", ""), {Name: "b", Conflicts: "a"}},
+			args: []string{"--include=a,b"},
+			err:  `package "b" cannot be installed: b conflicts with a, which is requested too`},
 		{name: "breaks decide between alternatives", packages: packages{
 			versioned("a", "1", "b | c"), {Name: "b", Breaks: "a"}, versioned("c", "1", ""),
 		}, want: "c=1 a=1"},
 		{name: "version of a dependency", packages: packages{versioned("a", "1", "b (>= 2)"), versioned("b", "1", "")},
 			err: `package "a" cannot be installed: a depends on b (>= 2), of which there is only 1`},
-		{name: "dependency of a dependency is missing", packages: packages{versioned("a", "1", "b"), versioned("b", "1", "none (>= 2)")},
+		{name: "dependency of a dependency is missing", packages: packages{versioned("a", "1", "b"), versioned("b", "1",
+			"none (>= 2)")},
 			err: `package "a" cannot be installed: a depends on b, which depends on none (>= 2), which is in none of the archives`},
 		{name: "unknown package", packages: packages{versioned("vim", "1", "")}, args: []string{"--include=vi"},
 			err: `there is no package "vi"; the nearest names are vim`},
-		{name: "recommends are left out", packages: packages{{Name: "a", Recommends: "b"}, versioned("b", "1", "")}, want: "a=1"},
+		{name: "recommends are left out", packages: packages{{Name: "a", Recommends: "b"}, versioned("b", "1", "")},
+			want: "a=1"},
 		{name: "recommends", packages: packages{{Name: "a", Recommends: "b"}, versioned("b", "1", "")},
 			args: []string{"--include=a", "--recommends"}, want: "a=1 b=1"},
 		{name: "recommends, says apt.conf", packages: packages{{Name: "a", Recommends: "b"}, versioned("b", "1", "")},
@@ -240,7 +271,8 @@ func TestBootstrapChoice(t *testing.T) {
 		{name: "names with commas, blanks and nothing between them",
 			packages: packages{versioned("a", "1", ""), versioned("b", "1", ""), versioned("c", "1", "")},
 			args:     []string{"--include=c,, b\t", "--include=,a"}, want: "c=1 b=1 a=1"},
-		{name: "version", packages: packages{versioned("a", "1", ""), versioned("a", "2", "")}, args: []string{"--include=a=1"}, want: "a=1"},
+		{name: "version", packages: packages{versioned("a", "1", ""), versioned("a", "2", "")},
+			args: []string{"--include=a=1"}, want: "a=1"},
 		{name: "version that is not there", packages: packages{versioned("a", "1", ""), versioned("a", "2", "")},
 			args: []string{"--include=a=3"}, err: `package "a" has no version 3, only 2, 1`},
 		{name: "suite", packages: packages{versioned("a", "1", "")}, args: []string{"--include=a/trixie"}, want: "a=1"},
@@ -248,7 +280,8 @@ func TestBootstrapChoice(t *testing.T) {
 			err: `package "a" is not in suite "sid", only in versions 1`},
 		{name: "glob", packages: packages{versioned("lib1", "1", ""), versioned("lib2", "1", ""), versioned("a", "1", "")},
 			args: []string{"--include=lib*"}, want: "lib1=1 lib2=1"},
-		{name: "pattern is one item", packages: packages{versioned("a", "1", ""), versioned("ab", "1", ""), versioned("b", "1", "")},
+		{name: "pattern is one item", packages: packages{versioned("a", "1", ""), versioned("ab", "1", ""),
+			versioned("b", "1", "")},
 			args: []string{"--include=?and(?name(^a), ?not(?name(b)))"}, want: "a=1"},
 		{name: "short pattern", packages: packages{versioned("a", "1", ""), {Name: "b", Section: "games"}},
 			args: []string{"--include=~sgames"}, want: "b=1"},
@@ -257,7 +290,8 @@ func TestBootstrapChoice(t *testing.T) {
 		{name: "exclude", packages: packages{versioned("a", "1", "b | c"), versioned("b", "1", ""), versioned("c", "1", "")},
 			args: []string{"--include=a", "--exclude=b,x"}, want: "c=1 a=1"},
 		{name: "exclude what is needed", packages: packages{versioned("a", "1", "b"), versioned("b", "1", "")},
-			args: []string{"--include=a", "--exclude=b"}, err: `package "a" cannot be installed: a depends on b, which is excluded`},
+			args: []string{"--include=a", "--exclude=b"},
+			err:  `package "a" cannot be installed: a depends on b, which is excluded`},
 
 		{name: "component is not asked for", packages: packages{versioned("a", "1", ""), {Name: "b", Component: "contrib"}},
 			args: []string{"--include=b"}, err: `there is no package "b"; the nearest names are a`},
@@ -269,7 +303,8 @@ func TestBootstrapChoice(t *testing.T) {
 			if c.args == nil {
 				c.args = []string{"--include=a"}
 			}
-			args := append([]string{"bootstrap", "--simulate", "--variant=essential", "--architectures=amd64", "--keyring=$URLKEY"}, c.args...)
+			args := append([]string{"bootstrap", "--simulate", "--variant=essential", "--architectures=amd64",
+				"--keyring=$URLKEY"}, c.args...)
 			want := ran{Out: installs(c.want)}
 			if c.err != "" {
 				want = ran{Status: 1, Err: "vmbuild: resolve packages: " + c.err + "\n"}
@@ -300,7 +335,8 @@ func TestBootstrapVariants(t *testing.T) {
 	for _, priority := range []string{"required", "important", "standard", "optional"} {
 		packages = append(packages, archivetest.Package{Name: priority, Priority: priority})
 	}
-	packages = append(packages, archivetest.Package{Name: "base", Essential: true, Priority: "required"}, versioned("apt", "1", ""),
+	packages = append(packages, archivetest.Package{Name: "base", Essential: true, Priority: "required"},
+		versioned("apt", "1", ""),
 		versioned("build-essential", "1", ""), versioned("x", "1", ""), versioned("dpkg", "1", ""))
 	b.serve(t, "URL", archivetest.Archive{Packages: packages})
 	for variant, want := range map[string]string{
@@ -331,7 +367,11 @@ func TestBootstrapSuites(t *testing.T) {
 	b.serve(t, "TWO", archivetest.Archive{Codename: "sid", Suite: "unstable",
 		Packages: []archivetest.Package{versioned("a", "2", "c"), versioned("b", "2", ""), versioned("c", "2", "")}})
 	pin := "#!/bin/sh\nprintf 'Package: *\\nPin: release n=sid\\nPin-Priority: 1001\\n' >$1/etc/apt/preferences.d/pin\n"
-	b.write(t, map[string]string{"keys/one.gpg": string(readFile(t, b.words["ONEKEY"])), "keys/two.gpg": string(readFile(t, b.words["TWOKEY"])), "pin": pin})
+	b.write(t, map[string]string{
+		"keys/one.gpg": string(readFile(t, b.words["ONEKEY"])),
+		"keys/two.gpg": string(readFile(t, b.words["TWOKEY"])),
+		"pin":          pin,
+	})
 	for name, c := range map[string]struct {
 		args []string
 		want string
@@ -340,7 +380,8 @@ func TestBootstrapSuites(t *testing.T) {
 		"default release": {args: []string{`--aptopt=APT::Default-Release "trixie"`}, want: "a=1 b=3"},
 		"suite of a name": {args: []string{"--include=b/unstable"}, want: "c=2/sid a=2/sid b=2/sid"},
 	} {
-		args := append([]string{"bootstrap", "-q", "--simulate", "--variant=essential", "--include=a,b", "--architectures=amd64",
+		args := append([]string{"bootstrap", "-q", "--simulate", "--variant=essential", "--include=a,b",
+			"--architectures=amd64",
 			"--keyring=keys"}, c.args...)
 		got := b.do(t, request{args: append(args, "trixie", "-", "$ONE", "deb $TWO sid main")})
 		if diff := cmp.Diff(ran{Out: installs(c.want)}, got); diff != "" {

@@ -27,6 +27,7 @@ func TestKills(t *testing.T) {
 }
 
 func (p program) kills(t *testing.T, count int) {
+	p = p.apart(t)
 	args := []string{"--image=test.img", "--grub", "--package=less"}
 	dir := p.workDir(t)
 	p.mustBuild(t, dir, args...) // every download is in the cache then
@@ -63,8 +64,8 @@ func (p program) kills(t *testing.T, count int) {
 		if !killed && after != before {
 			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s\nit printed:\n%s", what, after, before, output)
 		}
-		if without := withoutTemporary(after); without != withoutTemporary(before) {
-			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s", what, without, withoutTemporary(before))
+		if without := p.withoutTemporary(after); without != p.withoutTemporary(before) {
+			t.Fatalf("%s: something stayed behind:\n%s\nbefore:\n%s", what, without, p.withoutTemporary(before))
 		}
 	}
 	p.mustBuild(t, dir, args...)
@@ -125,13 +126,13 @@ func waitForEnd(t *testing.T, dir string) {
 	t.Fatal("processes of the build live on after ten seconds")
 }
 
-// withoutTemporary leaves out of a list what the next build removes.
-func withoutTemporary(leftovers string) string {
+// withoutTemporary leaves out of a list what the next build removes: working directories, and all in the temporary
+// directory of the cache.
+func (p program) withoutTemporary(leftovers string) string {
 	var kept []string
 	for line := range strings.Lines(leftovers) {
-		if strings.HasPrefix(line, "file: ") {
-			name := filepath.Base(strings.TrimSpace(line))
-			if strings.HasPrefix(name, ".vmbuild-work-") || strings.HasPrefix(name, "layer") || strings.HasPrefix(name, "document") {
+		if file, ok := strings.CutPrefix(strings.TrimSpace(line), "file: "); ok {
+			if strings.HasPrefix(filepath.Base(file), ".vmbuild-work-") || filepath.Dir(file) == filepath.Join(p.cache, "tmp") {
 				continue
 			}
 		}

@@ -78,6 +78,30 @@ func (p program) callers(t *testing.T) map[string]program {
 	return map[string]program{"root": p, "user": ordinary}
 }
 
+// apart returns the program with a cache of its own that has the downloads of the common one: other packages' tests use
+// that at the same time, and leave things in it that are not this test's.
+func (p program) apart(t *testing.T) program {
+	t.Helper()
+	dir := p.workDir(t)
+	if err := os.MkdirAll(filepath.Join(p.cache, "objects"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("cp", "-al", filepath.Join(p.cache, "objects"), dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		cmd = exec.Command("cp", "-a", filepath.Join(p.cache, "objects"), dir) // on another file system
+		if again, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s%s", out, again)
+		}
+	}
+	p.cache = dir
+	t.Cleanup(func() { // the layers' files may belong to subordinate ids
+		if out, err := p.command(context.Background(), dir, "cache", "prune", "--layers").CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	return p
+}
+
 // workDir makes a directory that the program's user may write to.
 func (p program) workDir(t *testing.T) string {
 	t.Helper()

@@ -14,40 +14,32 @@ import (
 )
 
 // archives are what the builder asks for packages: one for each address and suite of an entry for binary packages.
-func archives(files []sources.File) []rootfs.Source {
+func archives(files []sources.File, architectures []string) []rootfs.Source {
 	var list []rootfs.Source
 	for _, f := range files {
 		for _, e := range f.Entries {
 			if e.Deb && !e.Disabled {
-				list = append(list, archivesOf(e)...)
+				list = append(list, archivesOf(e.Expand(architectures[0]), architectures)...)
 			}
 		}
 	}
 	return list
 }
 
-func archivesOf(e sources.Entry) []rootfs.Source {
+func archivesOf(e sources.Entry, architectures []string) []rootfs.Source {
 	var list []rootfs.Source
 	trusted, _ := e.Flag("Trusted")
 	checks, given := e.Flag("Check-Valid-Until")
 	for _, uri := range e.URIs {
 		for _, s := range e.Suites {
 			list = append(list, rootfs.Source{
-				URI: uri, Suite: s, Components: e.Components, Architectures: strings.Fields(e.Get("Architectures")),
-				Keyrings: keyrings(e.Get("Signed-By")), Unauthenticated: trusted, IgnoreValidUntil: given && !checks,
+				URI: uri, Suite: s, Components: e.Components, Architectures: e.Architectures(architectures),
+				Keyrings: e.SignedBy(), Unauthenticated: trusted, IgnoreValidUntil: given && !checks,
 				InRelease: e.Get("InRelease-Path"),
 			})
 		}
 	}
 	return list
-}
-
-// keyrings takes apart what Signed-By may have: one key as text, or paths and fingerprints.
-func keyrings(signedBy string) []string {
-	if strings.HasPrefix(signedBy, "-----BEGIN") {
-		return []string{signedBy}
-	}
-	return strings.Fields(signedBy)
 }
 
 // readApt returns the Spec with what apt's configuration in the tree says now, where a setup hook may have changed it:
@@ -66,7 +58,7 @@ func readApt(spec rootfs.Spec, root string) (rootfs.Spec, error) {
 	if err != nil {
 		return spec, err
 	}
-	spec.Archives = archives(files)
+	spec.Archives = archives(files, append([]string{spec.Arch}, spec.Foreign...))
 	if len(spec.Archives) == 0 {
 		return spec, errors.New("read apt's configuration: the setup hooks have left no source of packages")
 	}

@@ -64,16 +64,25 @@ func (p *Plan) emulated() (bool, error) {
 	return !emulation.Native(a), nil
 }
 
+// result is what is to be written, and where.
+func (p *Plan) result() (format, target string) {
+	if p.Tarball != "" {
+		return "tar", p.Tarball
+	}
+	return p.Format, p.Target
+}
+
 // choose finds the form that the target is written in.
 func (p *Plan) choose() (output.Format, output.Compression, error) {
-	facts, err := output.Look(p.Target)
+	name, to := p.result()
+	facts, err := output.Look(to)
 	if err != nil {
 		return output.Format{}, output.Compression{}, err
 	}
 	if rootfs.Skips(p.Spec.Skip, rootfs.SkipEmpty) {
 		facts.Holds = ""
 	}
-	return output.Choose(p.Format, p.Target, facts)
+	return output.Choose(name, to, facts)
 }
 
 // job is what the outer half tells the inner one.
@@ -99,7 +108,8 @@ func Build(ctx context.Context, p *Plan, out *os.File, h session.Host) (err erro
 	if err != nil {
 		return err
 	}
-	target, err := output.Open(p.Target, format)
+	_, to := p.result()
+	target, err := output.Open(to, format)
 	if err != nil {
 		return err
 	}

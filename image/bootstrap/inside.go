@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,7 +38,8 @@ type build struct {
 	*session.Session
 	plan        *Plan
 	out         *os.File
-	outside     *os.File // of transfer.Listener: who has the host's files; nil where nothing is made
+	lock        *rootfs.Lock // what resolve has found
+	outside     *os.File     // of transfer.Listener: who has the host's files; nil where nothing is made
 	format      string
 	compression string
 }
@@ -51,6 +53,9 @@ func bootstrapInside(ctx context.Context, s *session.Session, payload json.RawMe
 	s.Roots.Offline = b.plan.Offline
 	if b.plan.printsOnly() {
 		return b.print(ctx)
+	}
+	if b.plan.packagesOnly() {
+		return b.packages(ctx)
 	}
 	b.outside = files[1]
 	return b.bootstrap(ctx)
@@ -74,7 +79,10 @@ func (b *build) bootstrap(ctx context.Context) (err error) {
 	if err := b.Roots.Finish(stack); err != nil {
 		return err
 	}
-	return b.write(ctx, stack)
+	if err := b.keepPackages(ctx); err != nil {
+		return err
+	}
+	return b.write(ctx, stack, b.devices(stack.Dir))
 }
 
 // emulate makes programs of the system's architectures runnable, where something is to be run.
@@ -95,7 +103,7 @@ func (b *build) tree(ctx context.Context) (*rootfs.Stack, error) {
 	if b.has(hooks.Setup) || b.has(hooks.Extract) || b.has(hooks.Essential) {
 		return b.fresh(ctx)
 	}
-	lock, err := b.Roots.Resolve(ctx, b.plan.Spec)
+	lock, err := b.resolve(ctx, b.plan.Spec)
 	if err != nil {
 		return nil, err
 	}
@@ -142,24 +150,27 @@ func (b *build) fresh(ctx context.Context) (*rootfs.Stack, error) {
 			return nil, err
 		}
 	}
-	lock, err := b.Roots.Resolve(ctx, spec)
+	lock, err := b.resolve(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
 	return b.Roots.Fresh(ctx, lock, root, rootfs.Steps{
-		Unpacked: func(ctx context.Context, target chroot.Runner) error {
-			return b.runHooks(ctx, hooks.Extract, root, target)
-		},
-		Configured: func(ctx context.Context, target chroot.Runner) error {
-			return b.runHooks(ctx, hooks.Essential, root, target)
-		},
+		Unpacked: b.hookStep(hooks.Extract, root), Configured: b.hookStep(hooks.Essential, root),
 	})
+}
+
+// hookStep runs the hooks of a stage; nil where there are none, so that nothing is mounted for them.
+func (b *build) hookStep(stage hooks.Stage, root string) func(context.Context, chroot.Runner) error {
+	if !b.has(stage) {
+		return nil
+	}
+	return func(ctx context.Context, target chroot.Runner) error { return b.runHooks(ctx, stage, root, target) }
 }
 
 // complete does what comes after the packages and needs their programs: the initramfs, keys, the user's hooks.
 func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
 	if b.plan.configuresNothing() {
-		return nil
+		return b.unpacked(stack)
 	}
 	target, err := b.Roots.Enter(ctx, stack)
 	if err != nil {
@@ -213,7 +224,7 @@ func (b *build) runHooks(ctx context.Context, stage hooks.Stage, root string, ta
 
 // print writes what would be installed: the names alone in one line, as debootstrap does, or in the words of apt-get -s.
 func (b *build) print(ctx context.Context) error {
-	lock, err := b.Roots.Resolve(ctx, b.plan.Spec)
+	lock, err := b.resolve(ctx, b.plan.Spec)
 	if err != nil {
 		return err
 	}
@@ -236,7 +247,7 @@ func (b *build) print(ctx context.Context) error {
 }
 
 // write gives the tree its form.
-func (b *build) write(ctx context.Context, stack *rootfs.Stack) error {
+func (b *build) write(ctx context.Context, stack *rootfs.Stack, devices []tree.Entry) error {
 	b.Event(rootfs.Event{Stage: "write"})
 	format, err := output.Lookup(b.format)
 	if err != nil {
@@ -246,7 +257,7 @@ func (b *build) write(ctx context.Context, stack *rootfs.Stack) error {
 	if err != nil {
 		return err
 	}
-	made := &tree.Tree{Dir: stack.Dir, Devices: b.devices()}
+	made := &tree.Tree{Dir: stack.Dir, Devices: devices}
 	j := output.Job{Tree: made, Out: b.out, Compression: compression, Epoch: stack.Epoch(), Temp: b.Work}
 	if packages := format.Packages(compression); len(packages) > 0 {
 		tools, err := b.Roots.Quietly().Tools(ctx, b.toolsSpec(), packages)
@@ -258,8 +269,16 @@ func (b *build) write(ctx context.Context, stack *rootfs.Stack) error {
 	return format.Write(ctx, j)
 }
 
-// devices are what is in the result below /dev.
-func (b *build) devices() []tree.Entry {
+// devices are what is in the result below /dev, with /dev itself where no package has brought it.
+func (b *build) devices(root string) []tree.Entry {
+	list := b.devicesBelow()
+	if _, err := os.Lstat(filepath.Join(root, "dev")); len(list) > 0 && errors.Is(err, fs.ErrNotExist) {
+		list = append([]tree.Entry{{Path: "/dev", Type: tree.Directory, Mode: 0o755}}, list...)
+	}
+	return list
+}
+
+func (b *build) devicesBelow() []tree.Entry {
 	switch skip := b.plan.Spec.Skip; {
 	case rootfs.Skips(skip, rootfs.SkipDevices):
 		return nil

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"vmbuild/hooks"
+	"vmbuild/rootfs"
 	"vmbuild/rootfs/mirror"
 )
 
@@ -24,11 +25,14 @@ type Options struct {
 	Omit          []string // --exclude (debootstrap): not installed unless something depends on them
 	Recommends    bool     // install what is recommended, too (allowrecommends of multistrap)
 
-	AptOptions  []string // --aptopt: lines or whole texts of apt.conf(5)
-	DpkgOptions []string // --dpkgopt: lines or whole texts of dpkg.cfg(5)
-	Preferences string   // content for /etc/apt/preferences.d (aptpreferences of multistrap)
-	Keyrings    []string // --keyring: paths of OpenPGP keyrings or of directories of them
-	Debconf     []string // lines for debconf-set-selections, before anything is configured (debconfseed of multistrap)
+	AptOptions  []string   // --aptopt: lines or whole texts of apt.conf(5)
+	DpkgOptions []string   // --dpkgopt: lines or whole texts of dpkg.cfg(5)
+	Release     string     // APT::Default-Release for the choice of packages only (aptdefaultrelease of multistrap)
+	Preferences string     // content for /etc/apt/preferences.d (aptpreferences of multistrap)
+	Keyrings    []string   // --keyring: paths of OpenPGP keyrings or of directories of them
+	InRelease   string     // --inrelease-path (debootstrap): where it is, from its usual place in the suite's own archive
+	TLS         rootfs.TLS // --certificate, --private-key, --no-check-certificate (debootstrap): absolute paths
+	Debconf     []string   // lines for debconf-set-selections, before anything is configured (debconfseed of multistrap)
 
 	Hooks []hooks.Hook // --setup-hook, --extract-hook, --essential-hook, --customize-hook, --hook-directory
 	Skip  []string     // --skip: keys of what is left out; an unknown one is refused
@@ -40,13 +44,16 @@ type Options struct {
 	NoMergedUsr       bool // --no-merged-usr (debootstrap)
 
 	// Foreign leaves the packages unpacked, with a script in the tree that configures them when it is run there
-	// (--foreign of debootstrap).
-	Foreign bool
+	// (--foreign of debootstrap); UnpackOnly does so without the script (multistrap, for another architecture).
+	Foreign    bool
+	UnpackOnly bool
 
 	PrintPackages bool   // --print-debs (debootstrap): print the names of the packages and stop
 	DownloadOnly  bool   // --download-only (debootstrap): leave the packages in Target, unpacked is nothing
 	MakeTarball   string // --make-tarball (debootstrap): write the packages as this tarball and stop
-	UnpackTarball string // --unpack-tarball (debootstrap): take the packages from this one
+	UnpackTarball string // --unpack-tarball (debootstrap): all packages of this one and no other; an absolute path
+	KeepPackages  string // put the packages into this directory too, an absolute path (retainsources of multistrap)
+	Marks         Marks  // which packages are marked as automatically installed (markauto of multistrap)
 
 	Verbosity int       // 0 to 3, as the hooks are told; 1 is the usual one
 	Epoch     time.Time // SOURCE_DATE_EPOCH; zero: the date of the newest archive used

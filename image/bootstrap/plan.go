@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ type Plan struct {
 	DownloadOnly bool   `json:"downloadOnly,omitempty"`
 	Tarball      string `json:"tarball,omitempty"` // of packages, to be made
 	From         string `json:"from,omitempty"`    // such a tarball, to be used
+	Keep         string `json:"keep,omitempty"`    // directory for the packages
+	Marks        Marks  `json:"marks,omitempty"`
 	SecondStage  bool   `json:"secondStage,omitempty"`
 	Offline      bool   `json:"offline,omitempty"`
 	Verbosity    int    `json:"verbosity"`
@@ -49,12 +52,15 @@ func NewPlan(o Options) (*Plan, error) {
 	p := &Plan{
 		Hooks: o.Hooks, Include: o.Include, Target: orElse(o.Target, "-"), Format: orElse(o.Format, "auto"), Mode: o.Mode,
 		Simulate: o.Simulate, PrintNames: o.PrintPackages, DownloadOnly: o.DownloadOnly, Tarball: o.MakeTarball,
-		From: o.UnpackTarball, SecondStage: o.Foreign, Offline: o.Offline, Verbosity: o.Verbosity,
+		From: o.UnpackTarball, Keep: o.KeepPackages, Marks: o.Marks, SecondStage: o.Foreign, Offline: o.Offline, Verbosity: o.Verbosity,
 	}
 	var problems []string
 	refuse := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	o.check(refuse)
 	files, err := o.sources()
+	if errors.Is(err, sources.ErrNone) && slices.ContainsFunc(o.Hooks, func(h hooks.Hook) bool { return h.Stage == hooks.Setup }) {
+		err = nil // the hook writes them
+	}
 	if err != nil {
 		refuse("%v", err)
 	}
@@ -110,8 +116,25 @@ func (o Options) notes() []string {
 	if o.Simulate && len(o.Hooks) > 0 {
 		notes = append(notes, "hooks are not run by --simulate")
 	}
+	notes = append(notes, o.unusedNotes()...)
 	if o.NoCheckSignatures {
 		notes = append(notes, "signatures of archives are not checked")
+	}
+	return notes
+}
+
+// unusedNotes tell what of the options has no effect beside others.
+func (o Options) unusedNotes() []string {
+	var notes []string
+	late := slices.ContainsFunc(o.Hooks, func(h hooks.Hook) bool { return h.Stage == hooks.Essential || h.Stage == hooks.Customize })
+	switch {
+	case (o.DownloadOnly || o.MakeTarball != "") && len(o.Hooks) > 0:
+		notes = append(notes, "hooks are not run: only packages are wanted")
+	case (o.Foreign || o.UnpackOnly || rootfs.ConfiguresNothing(o.Variant)) && late:
+		notes = append(notes, "hooks of stages essential and customize are not run: nothing is configured")
+	}
+	if o.UnpackTarball != "" && len(o.Include)+len(o.Exclude)+len(o.Omit) > 0 {
+		notes = append(notes, "the tarball says which packages are installed: --include and --exclude have no part in it")
 	}
 	return notes
 }
@@ -135,11 +158,16 @@ func (o Options) sources() ([]sources.File, error) {
 func (o Options) spec(files []sources.File) rootfs.Spec {
 	s := rootfs.Spec{
 		Arch: o.Architectures[0], Foreign: o.Architectures[1:], Suite: codename(o.Suite), Components: o.Components,
-		Archives: archives(files), Variant: orElse(o.Variant, rootfs.DefaultVariant), Include: o.Include, Exclude: o.Exclude, Omit: o.Omit,
-		Recommends: o.Recommends, Preferences: o.Preferences, Debconf: o.Debconf, Keyrings: o.Keyrings,
+		Archives: archives(files, o.Architectures), Variant: orElse(o.Variant, rootfs.DefaultVariant), Include: o.Include, Exclude: o.Exclude, Omit: o.Omit,
+		Recommends: o.Recommends, Preferences: o.Preferences, DefaultRelease: o.Release, TLS: o.TLS, Debconf: o.Debconf, Keyrings: o.Keyrings,
 		Apt: configuration(o.AptOptions, ";"), Dpkg: configuration(o.DpkgOptions, ""),
-		Unauthenticated: o.NoCheckSignatures, IgnoreValidUntil: o.NoCheckValidUntil, UnpackOnly: o.Foreign,
+		Unauthenticated: o.NoCheckSignatures, IgnoreValidUntil: o.NoCheckValidUntil, UnpackOnly: o.Foreign || o.UnpackOnly,
 		SplitUsr: o.NoMergedUsr, Skip: o.Skip, Epoch: o.Epoch,
+	}
+	for i := range s.Archives {
+		if a := &s.Archives[i]; o.InRelease != "" && (a.Suite == o.Suite || a.Suite == s.Suite) {
+			a.InRelease = o.InRelease
+		}
 	}
 	for _, f := range files {
 		s.Files = append(s.Files, rootfs.File{Path: "etc/apt/" + f.Name, Content: f.Content})
@@ -148,6 +176,9 @@ func (o Options) spec(files []sources.File) rootfs.Spec {
 		if f.Content != "" {
 			s.Files = append(s.Files, f)
 		}
+	}
+	if o.NoMergedUsr && needsSplitUsrFile(o.Suite) {
+		s.Files = append(s.Files, splitUsrFile)
 	}
 	return s
 }
@@ -175,7 +206,7 @@ func configuration(options []string, end string) string {
 }
 
 func (p *Plan) configuresNothing() bool {
-	return p.Spec.UnpackOnly || rootfs.ConfiguresNothing(p.Spec.Variant)
+	return p.Spec.UnpackOnly || p.packagesOnly() || rootfs.ConfiguresNothing(p.Spec.Variant)
 }
 
 // printsOnly says whether nothing is made.

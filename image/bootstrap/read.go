@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"vmbuild/rootfs/mirror"
+	"vmbuild/rootfs/suite"
 )
 
 // Read puts the content of files in the place of options that name one, and adds where this host gets Debian from: after
@@ -19,8 +20,14 @@ func (o Options) Read() (Options, error) {
 	if o.Mirrors, err = readMirrors(o.Mirrors); err != nil {
 		return o, err
 	}
-	o.Defaults, err = mirror.OfHost(os.DirFS("/etc/apt"))
-	return o, err
+	if o.Defaults, err = mirror.OfHost(os.DirFS("/etc/apt")); err != nil {
+		return o, err
+	}
+	// The keys of other distributions than Debian are not built in.
+	if p := suite.Publish(o.Suite, o.Architectures); len(o.Keyrings) == 0 && p.Vendor != "Debian" && isFile(p.Keyring) {
+		o.Keyrings = []string{p.Keyring}
+	}
+	return o, nil
 }
 
 // readOptions takes what is a file for the options in it.

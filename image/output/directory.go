@@ -3,15 +3,17 @@ package output
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"vmbuild/rootfs/tree"
 )
 
-// writeDirectory copies the tree into a directory that holds nothing but perhaps lost+found, and empties it again if
-// that fails. Where the kernel refuses to make devices, which are real root's, they are left out.
+// writeDirectory copies the tree into a directory. If that fails, what was not in it before is removed again. Where the
+// kernel refuses to make devices, which are real root's, they are left out.
 func writeDirectory(ctx context.Context, j Job) (err error) {
 	defer runtime.KeepAlive(j.Out) // what follows has its path only
 	sweepBeside(j.Out)
@@ -20,12 +22,16 @@ func writeDirectory(ctx context.Context, j Job) (err error) {
 	if err != nil {
 		return err
 	}
+	before, err := os.ReadDir(to)
+	if err != nil {
+		return err
+	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, empty(to))
+			err = errors.Join(err, empty(to, before))
 		}
 	}()
-	c := tree.Copier{From: j.Tree.Dir, To: to, SkipDevices: true}
+	c := tree.Copier{From: j.Tree.Dir, To: to, SkipDevices: true, Merge: true}
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -37,11 +43,11 @@ func writeDirectory(ctx context.Context, j Job) (err error) {
 	return c.Close()
 }
 
-// empty removes what is in a directory.
-func empty(dir string) error {
+// empty removes what is in a directory, but for what was there before.
+func empty(dir string, before []fs.DirEntry) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if e.Name() != lostFound {
+		if !slices.ContainsFunc(before, func(b fs.DirEntry) bool { return b.Name() == e.Name() }) {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 		}
 	}

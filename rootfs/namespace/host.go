@@ -208,6 +208,12 @@ func (h host) statusField(name string) string {
 
 // problems says what is missing, as far as the facts tell.
 func (h host) problems() []error {
+	if h.status == "" {
+		return []error{&Problem{
+			Reason: "/proc is not mounted, and a build looks at itself there",
+			Remedy: "as root, run: mount -t proc proc /proc",
+		}}
+	}
 	switch h.caller() {
 	case direct:
 		return h.rangeProblems()

@@ -171,10 +171,7 @@ func enter() error {
 	if err := unix.Sethostname([]byte(hostname)); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		if err == unix.EINVAL {
-			err = errors.New("the root directory is no mount point (a chroot?); bind it to itself first")
-		}
+	if err := makePrivate(); err != nil {
 		return fmt.Errorf("make all mounts private: %w", err)
 	}
 	err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
@@ -183,4 +180,77 @@ func enter() error {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
 	return nil
+}
+
+// makePrivate keeps mounts of this namespace out of all others. In a chroot, "/" is no mount point, and the mounts that
+// are to be private begin above it: they are reached as who may call chroot(2) always can (chroot(2), "This call does not
+// change the current working directory"), and the root is again what it was.
+func makePrivate() error {
+	const flags = unix.MS_REC | unix.MS_PRIVATE
+	err := unix.Mount("", "/", "", flags, "")
+	if err != unix.EINVAL {
+		return err
+	}
+	root, err := os.Open("/")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	work, err := os.Open(".")
+	if err != nil {
+		return err
+	}
+	defer work.Close()
+	below, err := firstDirectory(root)
+	if err != nil {
+		return err
+	}
+	for _, step := range []func() error{
+		func() error { return unix.Chroot(below) }, // from here on "/" is no bound for what is above it
+		func() error { return unix.Fchdir(int(root.Fd())) },
+		climb,
+		func() error { return unix.Chroot(".") },
+		func() error { return unix.Mount("", "/", "", flags, "") },
+		func() error { return unix.Fchdir(int(root.Fd())) },
+		func() error { return unix.Chroot(".") },
+		func() error { return unix.Fchdir(int(work.Fd())) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstDirectory names a directory in the root.
+func firstDirectory(root *os.File) (string, error) {
+	entries, err := root.ReadDir(-1)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			return "/" + e.Name(), nil
+		}
+	}
+	return "", errors.New("the root directory has no directory in it")
+}
+
+// climb goes up to where there is nothing above any more.
+func climb() error {
+	var here, above unix.Stat_t
+	for {
+		if err := unix.Stat(".", &here); err != nil {
+			return err
+		}
+		if err := unix.Chdir(".."); err != nil {
+			return err
+		}
+		if err := unix.Stat(".", &above); err != nil {
+			return err
+		}
+		if here.Dev == above.Dev && here.Ino == above.Ino {
+			return nil
+		}
+	}
 }

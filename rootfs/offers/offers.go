@@ -2,8 +2,8 @@
 // Go is skipped; with it, what is missing is a failure, so that a skip is always deserved.
 //
 // The words: net (a Debian mirror, by the host's apt sources), build (namespaces, and programs that judge what was
-// written, such as e2fsck), boot (QEMU and its firmware). When root runs the tests, VMBUILD_TEST_USER names the
-// ordinary user that they try things as too.
+// written, such as e2fsck), boot (QEMU and its firmware), matrix (time for every image that there is a test of, not only
+// for the short set). When root runs the tests, VMBUILD_TEST_USER names the ordinary user that they try things as too.
 package offers
 
 import (

@@ -3,6 +3,7 @@ package sources
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -127,18 +128,27 @@ func (e *Entry) addOption(word string) error {
 	if !ok || name == "" || value == "" {
 		return fmt.Errorf("option %q is not NAME=VALUE", word)
 	}
-	o := known{field: name}
+	i := slices.IndexFunc(options, func(k known) bool { return k.line == name })
+	switch right := misspelled(name); {
+	case i >= 0:
+		e.set(options[i], value)
+	case right != "":
+		return fmt.Errorf("option %s is called %s in this form", name, right)
+	default:
+		e.set(known{field: name}, value)
+	}
+	return nil
+}
+
+// misspelled returns what the option is called in a line that a name in other letters, or its name in the deb822 form,
+// stands for; "" if there is none.
+func misspelled(name string) string {
 	for _, k := range options {
-		if k.line == name {
-			o = k
-			break
-		}
 		if strings.EqualFold(k.line, name) || strings.EqualFold(k.field, name) {
-			return fmt.Errorf("option %s is called %s in this form", name, k.line)
+			return k.line
 		}
 	}
-	e.set(o, value)
-	return nil
+	return ""
 }
 
 // cutWord cuts the first word from a text that begins with one (ParseQuoteWord of apt-pkg's strutl.cc): blanks between
@@ -195,7 +205,7 @@ func isHex(text string) bool {
 }
 
 // Lines returns the entry in the one-line form: a line for each type, address and suite, as a comment if it is disabled.
-// A key that is an option's value has no place in a line.
+// A key that is an option's value, and an option that means something else in a line, have no place in one.
 func (e Entry) Lines() (string, error) {
 	brackets, err := e.brackets()
 	if err != nil {
@@ -221,24 +231,25 @@ func (e Entry) Lines() (string, error) {
 
 // brackets returns " [option=value …]".
 func (e Entry) brackets() (string, error) {
+	if len(e.Options) == 0 {
+		return "", nil
+	}
 	var list []string
 	for _, o := range e.Options {
-		if isKey(o.Value) {
-			return "", fmt.Errorf("option %s is a key, which has no place in a line", o.Name)
-		}
 		name, value := o.Name, o.Value
-		for _, k := range options {
-			if k.field == o.Name {
-				name = k.line
-				if k.list {
-					value = strings.ReplaceAll(value, " ", ",")
-				}
-			}
+		i := slices.IndexFunc(options, func(k known) bool { return k.field == name })
+		switch {
+		case isKey(value):
+			return "", fmt.Errorf("option %s is a key, which has no place in a line", name)
+		case i < 0 && (strings.Contains(name, "=") || misspelled(name) != ""):
+			return "", fmt.Errorf("option %s would be another one in a line", name)
+		case i >= 0 && options[i].list:
+			value = strings.ReplaceAll(value, " ", ",")
+		}
+		if i >= 0 {
+			name = options[i].line
 		}
 		list = append(list, encodeAll(name)+"="+encodeAll(value))
-	}
-	if len(list) == 0 {
-		return "", nil
 	}
 	return " [" + strings.Join(list, " ") + "]", nil
 }

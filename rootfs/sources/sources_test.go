@@ -163,7 +163,13 @@ deb-src [arch=amd64,i386 trusted=yes X-Mine=a%20b%5d] cdrom:[Debian%2012]/%231 s
 		"percent": {Entry{Deb: true, URIs: []string{"http://m.example/a%20b%"}, Suites: []string{"100%/"}},
 			"deb http://m.example/a%2520b% 100%/\n", "Types: deb\nURIs: http://m.example/a%20b%\nSuites: 100%/\n"},
 		"name": {Entry{Deb: true, URIs: []string{"x:"}, Suites: []string{"/"}, Options: []Option{{"a:b", "c"}}},
-			"deb [a:b=c] x: /\n", `error: a field cannot have the name "a:b"`},
+			"deb [a:b=c] x: /\n", `error: an option cannot be a field with the name "a:b"`},
+		"field": {Entry{Deb: true, URIs: []string{"x:"}, Suites: []string{"/"}, Options: []Option{{"components", "main"}}},
+			"deb [components=main] x: /\n", `error: an option cannot be a field with the name "components"`},
+		"twice": {Entry{Deb: true, URIs: []string{"x:"}, Suites: []string{"/"}, Options: []Option{{"a", "b"}, {"A", "c"}}},
+			"deb [a=b A=c] x: /\n", `error: an option cannot be a field with the name "A"`},
+		"ignored in a stanza only": {Entry{Deb: true, URIs: []string{"x:"}, Suites: []string{"/"}, Options: []Option{{"arch", "i386"}}},
+			"error: option arch would be another one in a line", "Types: deb\nURIs: x:\nSuites: /\narch: i386\n"},
 	} {
 		lines, err := c.e.Lines()
 		if err != nil {

@@ -94,8 +94,8 @@ func optionOf(field string) known {
 	return known{field: field}
 }
 
-// Stanza returns the entry in the deb822 form. A blank inside of a word, which quotes allow in a line, and a name that no
-// field can have, have no place in it.
+// Stanza returns the entry in the deb822 form. A blank inside of a word, which quotes allow in a line, and an option with a
+// name that its field cannot have, have no place in it.
 func (e Entry) Stanza() (string, error) {
 	fields := []Option{{"Types", e.types()}}
 	if e.Disabled {
@@ -114,11 +114,15 @@ func (e Entry) Stanza() (string, error) {
 			fields = append(fields, Option{f.name, strings.Join(f.list, " ")})
 		}
 	}
-	var b strings.Builder
-	for _, f := range append(fields, e.Options...) {
-		if !fieldName.MatchString(f.Name) {
-			return "", fmt.Errorf("a field cannot have the name %q", f.Name)
+	for _, o := range e.Options {
+		taken := func(f Option) bool { return strings.EqualFold(f.Name, o.Name) }
+		if !fieldName.MatchString(o.Name) || slices.ContainsFunc(fields, taken) || isEntryField(o.Name) {
+			return "", fmt.Errorf("an option cannot be a field with the name %q", o.Name)
 		}
+		fields = append(fields, o)
+	}
+	var b strings.Builder
+	for _, f := range fields {
 		if isKey(f.Value) {
 			b.WriteString(f.Name + ":\n" + indent(f.Value))
 			continue
@@ -128,9 +132,17 @@ func (e Entry) Stanza() (string, error) {
 	return b.String(), nil
 }
 
+// isEntryField says whether the name is that of a field that is no option.
+func isEntryField(name string) bool {
+	return slices.ContainsFunc([]string{"Enabled", "Types", "URIs", "Suites", "Components"}, func(field string) bool {
+		return strings.EqualFold(field, name)
+	})
+}
+
 // fieldName is one that policy 5.1 allows.
 var fieldName = regexp.MustCompile(`^[!-"$-,./0-9;-~][!-9;-~]*$`)
 
+// types are words; an entry that says nothing is for binary packages.
 func (e Entry) types() string {
 	switch {
 	case e.Deb && e.DebSrc:

@@ -109,7 +109,8 @@ func (o old) publish() Publication {
 		p.Parts = append(p.Parts, Part{URI: p.Parts[0].URI, Suite: o.codename + "-updates", Frozen: true})
 	}
 	if o.security {
-		p.Parts = append(p.Parts, Part{URI: "http://archive.debian.org/debian-security", Suite: o.codename + "/updates", Frozen: true})
+		const security = "http://archive.debian.org/debian-security"
+		p.Parts = append(p.Parts, Part{URI: security, Suite: o.codename + "/updates", Frozen: true})
 	}
 	return p
 }

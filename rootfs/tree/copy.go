@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -17,6 +18,8 @@ type Copier struct {
 	To   string // directory that becomes the tree's root, or a link to one; must be there
 	// SkipDevices leaves out devices where the kernel makes none: only real root may (mknod(2), EPERM).
 	SkipDevices bool
+	// Merge fills directories that are there, and replaces whatever else is in the way of an entry.
+	Merge bool
 
 	dirs []Entry
 }
@@ -36,6 +39,11 @@ func (c *Copier) Add(e Entry) error {
 
 func (c *Copier) add(e Entry) error {
 	to := c.To + e.Path
+	if c.Merge && e.Type != Directory {
+		if err := unix.Unlink(to); err != nil && err != unix.ENOENT {
+			return &os.PathError{Op: "replace", Path: to, Err: err}
+		}
+	}
 	if e.HardLink != "" {
 		return os.Link(c.To+e.HardLink, to)
 	}
@@ -44,7 +52,7 @@ func (c *Copier) add(e Entry) error {
 	case Directory:
 		c.dirs = append(c.dirs, e)
 		if e.Path != "/" {
-			err = os.Mkdir(to, 0o700)
+			err = c.mkdir(to)
 		}
 	case File:
 		err = copyFile(c.From+e.Path, to)
@@ -63,6 +71,17 @@ func (c *Copier) add(e Entry) error {
 		return err
 	}
 	return settle(to, e)
+}
+
+// mkdir makes a directory, or takes one that is there: never a link to one, which may lead out of the tree.
+func (c *Copier) mkdir(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if c.Merge && errors.Is(err, fs.ErrExist) {
+		if info, lookErr := os.Lstat(path); lookErr == nil && info.IsDir() {
+			return nil
+		}
+	}
+	return err
 }
 
 // Close gives the directories what Add has put off.
@@ -94,7 +113,7 @@ func settle(path string, e Entry) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// copyFile makes the file to with the bytes of from, by reference where the filesystem can do that.
+// copyFile makes the file to with the bytes of from.
 func copyFile(from, to string) (err error) {
 	in, err := os.OpenFile(from, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -106,9 +125,14 @@ func copyFile(from, to string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) == nil {
+	return CopyBytes(in, out)
+}
+
+// CopyBytes copies what is in a file to an empty one, by reference where the filesystem can do that.
+func CopyBytes(from, to *os.File) error {
+	if unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil {
 		return nil
 	}
-	_, err = io.Copy(out, in)
+	_, err := io.Copy(to, from)
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -33,13 +32,19 @@ type debootstrapCmd struct {
 	Keyring         string `help:"Trust the OpenPGP keys in this file." placeholder:"FILE" group:"Verification"`
 	NoCheckGpg      bool   `help:"Take an archive without a good signature, too." aliases:"no-check-sig" group:"Verification"`
 	ForceCheckGpg   bool   `help:"Refuse an archive without a good signature: what holds anyway." aliases:"force-check-sig" group:"Verification"`
+	InreleasePath   string `help:"Path of the suite's InRelease file, from its usual place." placeholder:"PATH" group:"Verification"`
 	CheckValidUntil bool   `help:"Refuse an archive that is past its Valid-Until date." default:"true" negatable:"" group:"Verification"`
+
+	CaCertificate    string `help:"Believe servers by the certificates of authorities in this file (PEM)." placeholder:"FILE" group:"Connection"`
+	Certificate      string `help:"Show servers this certificate (PEM)." placeholder:"FILE" group:"Connection"`
+	PrivateKey       string `help:"Private key of the certificate, if it is not in the same file (PEM)." placeholder:"FILE" group:"Connection"`
+	CheckCertificate bool   `help:"Refuse a server without a good certificate." default:"true" negatable:"" group:"Connection"`
 
 	Foreign           bool   `help:"Leave the packages unpacked; the second stage, run in the system, configures them." group:"What to do"`
 	SecondStage       bool   `help:"Configure what --foreign has left." group:"What to do"`
 	SecondStageTarget string `help:"Where the second stage is run, instead of /." placeholder:"DIR" group:"What to do"`
 	PrintDebs         bool   `help:"Print the names of the packages and stop." group:"What to do"`
-	DownloadOnly      bool   `help:"Download the packages and stop." group:"What to do"`
+	DownloadOnly      bool   `help:"Put the packages into the target's /var/cache/apt/archives and stop." group:"What to do"`
 	MakeTarball       string `help:"Write the packages to this tarball and stop." placeholder:"FILE" group:"What to do"`
 	UnpackTarball     string `help:"Take the packages from this tarball." placeholder:"FILE" group:"What to do"`
 
@@ -52,11 +57,6 @@ type debootstrapCmd struct {
 	KeepDebootstrapDir bool   `hidden:"" noop:"there is no /debootstrap to keep"`
 	Extractor          string `hidden:"" noop:"vmbuild unpacks packages itself" enum:",dpkg-deb,ar" default:""`
 	DebianInstaller    bool   `hidden:"" noop:"vmbuild does not talk to the installer"`
-	InreleasePath      string `hidden:"" noop:"InRelease is where the archive has it"`
-	Certificate        string `hidden:"" noop:"no client certificate is shown to a mirror"`
-	PrivateKey         string `hidden:"" noop:"no client certificate is shown to a mirror"`
-	CaCertificate      string `hidden:"" noop:"this host's certificate authorities are asked"`
-	NoCheckCertificate bool   `hidden:"" noop:"certificates are always checked"`
 	environment
 }
 
@@ -79,18 +79,14 @@ func (c *debootstrapCmd) job(k *kong.Context) (job, error) {
 		Include: lists([]string{c.Include}), Omit: lists([]string{c.Exclude}), NoMergedUsr: !c.MergedUsr,
 		NoCheckSignatures: c.NoCheckGpg, NoCheckValidUntil: !c.CheckValidUntil, Offline: c.Offline,
 		Foreign: c.Foreign, PrintPackages: c.PrintDebs, DownloadOnly: c.DownloadOnly,
-		MakeTarball: c.MakeTarball, UnpackTarball: c.UnpackTarball, Verbosity: 1,
+		MakeTarball: c.MakeTarball, InRelease: c.InreleasePath, TLS: rootfs.TLS{NoCheck: !c.CheckCertificate}, Verbosity: 1,
 		Skip: []string{rootfs.SkipEmpty}, // debootstrap goes on in a directory that has something in it
 	}}
 	if c.Verbose {
 		j.options.Verbosity = 2
 	}
-	if c.Keyring != "" {
-		path, err := realPath(c.Keyring)
-		if err != nil {
-			return job{}, fmt.Errorf("--keyring: %w", err)
-		}
-		j.options.Keyrings = []string{path}
+	if err := c.files(&j.options); err != nil {
+		return job{}, err
 	}
 	if c.Variant == "fakechroot" {
 		j.options.Variant = ""
@@ -105,7 +101,43 @@ func (c *debootstrapCmd) job(k *kong.Context) (job, error) {
 		}
 	}
 	c.sources(&j)
+	if c.UnpackTarball == "" {
+		j.options = j.options.LikeDebootstrap(isGiven(k, "merged-usr"))
+	}
 	return j, nil
+}
+
+// isGiven says whether an option is on the command line.
+func isGiven(k *kong.Context, name string) bool {
+	return slices.ContainsFunc(k.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
+}
+
+// files finds the files that options name.
+func (c *debootstrapCmd) files(o *bootstrap.Options) error {
+	var keyring string
+	for _, f := range []struct {
+		option, name string
+		path         *string
+	}{
+		{"--keyring", c.Keyring, &keyring},
+		{"--ca-certificate", c.CaCertificate, &o.TLS.CA},
+		{"--certificate", c.Certificate, &o.TLS.Certificate},
+		{"--private-key", c.PrivateKey, &o.TLS.Key},
+		{"--unpack-tarball", c.UnpackTarball, &o.UnpackTarball},
+	} {
+		if f.name == "" {
+			continue
+		}
+		path, err := realPath(f.name)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.option, err)
+		}
+		*f.path = path
+	}
+	if keyring != "" {
+		o.Keyrings = []string{keyring}
+	}
+	return nil
 }
 
 // check refuses what debootstrap would.
@@ -130,10 +162,8 @@ func (c *debootstrapCmd) check() error {
 	if c.NoCheckGpg && c.ForceCheckGpg {
 		return errors.New("--no-check-gpg and --force-check-gpg exclude each other")
 	}
-	if c.UnpackTarball != "" {
-		if _, err := os.Stat(c.UnpackTarball); err != nil {
-			return fmt.Errorf("--unpack-tarball: %w", err)
-		}
+	if c.PrivateKey != "" && c.Certificate == "" {
+		return errors.New("--private-key is of a --certificate, which is not given")
 	}
 	if c.Mirror != "" && !strings.Contains(c.Mirror, ":/") {
 		return fmt.Errorf("mirror %q is not a URL", c.Mirror)

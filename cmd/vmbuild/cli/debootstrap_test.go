@@ -66,10 +66,26 @@ func TestDebootstrapOptions(t *testing.T) {
 		"--foreign --unpack-tarball=" + tarball + " sid out": {"", func(o *bootstrap.Options) { o.UnpackTarball, o.Foreign = tarball, true }},
 		"sid out http://m gutsy": {"script gutsy is not used: vmbuild knows suites by their archives",
 			func(o *bootstrap.Options) { o.Mirrors = mirrors("http://m") }},
-		"--no-resolve-deps --resolve-deps --extractor=ar --no-check-certificate sid out": {
+		"--certificate " + keys + " --private-key " + tarball + " --ca-certificate " + keys + " sid out": {"", func(o *bootstrap.Options) {
+			o.TLS = rootfs.TLS{Certificate: keys, Key: tarball, CA: keys}
+		}},
+		"--no-check-certificate --inrelease-path=../x sid out": {"", func(o *bootstrap.Options) {
+			o.TLS.NoCheck, o.InRelease = true, "../x"
+		}},
+		"--include=a bookworm out": {"", func(o *bootstrap.Options) {
+			o.Suite, o.Include, o.Exclude = "bookworm", []string{"a", "usr-is-merged"}, []string{"usrmerge"}
+		}},
+		"--variant=buildd trixie out": {"", func(o *bootstrap.Options) { o.Suite, o.Variant = "trixie", "buildd" }},
+		"--variant=buildd --include=a oldstable out": {"", func(o *bootstrap.Options) {
+			o.Suite, o.Variant, o.NoMergedUsr = "oldstable", "required", true
+			o.Include, o.Exclude = []string{"build-essential", "a", "usr-is-merged"}, []string{"usrmerge"}
+		}},
+		"--variant=buildd --merged-usr bullseye out": {"", func(o *bootstrap.Options) {
+			o.Suite, o.Variant, o.Include = "bullseye", "required", []string{"build-essential"}
+		}},
+		"--no-resolve-deps --resolve-deps --extractor=ar sid out": {
 			"--no-resolve-deps has no meaning here: dependencies are always installed\n" +
-				"--extractor has no meaning here: vmbuild unpacks packages itself\n" +
-				"--no-check-certificate has no meaning here: certificates are always checked",
+				"--extractor has no meaning here: vmbuild unpacks packages itself",
 			func(*bootstrap.Options) {}},
 	} {
 		var notes string
@@ -94,7 +110,9 @@ func TestDebootstrapRefusals(t *testing.T) {
 		"a b http://c d e":                       "unexpected argument e",
 		"--variant=essential sid out":            "--variant=essential is not one of minbase, buildd, fakechroot",
 		"--keyring=/none sid out":                "--keyring: lstat /none: no such file or directory",
-		"--unpack-tarball=/none.tgz sid out":     "--unpack-tarball: stat /none.tgz: no such file or directory",
+		"--unpack-tarball=/none.tgz sid out":     "--unpack-tarball: lstat /none.tgz: no such file or directory",
+		"--certificate=/none sid out":            "--certificate: lstat /none: no such file or directory",
+		"--private-key=/none sid out":            "--private-key is of a --certificate, which is not given",
 		"--extractor=unzip sid out":              `--extractor must be one of "","dpkg-deb","ar" but got "unzip"`,
 		"--no-check-gpg --force-check-gpg s t":   "--no-check-gpg and --force-check-gpg exclude each other",
 		"--foreign --print-debs sid out":         "--foreign, --print-debs exclude each other",

@@ -48,14 +48,15 @@ func TestMultistrapOptions(t *testing.T) {
 		"--no-auth --tidy-up -f a.conf": {"", func(o *bootstrap.Options) {
 			o.NoCheckSignatures, o.Skip = true, []string{rootfs.SkipEmpty}
 		}},
-		"--source-dir /r -f a.conf": {"vmbuild: note: retainsources=/r is ignored: packages and their sources are not kept\n",
-			func(*bootstrap.Options) {}},
+		"--source-dir . -f a.conf": {"vmbuild: note: retainsources=. gets the packages, but not their sources: fetch those with apt-get source\n",
+			func(o *bootstrap.Options) { o.KeepPackages = dir }},
 		"--keyring k.gpg --offline --verbose -f a.conf": {"", func(o *bootstrap.Options) {
 			o.Keyrings, o.Offline, o.Verbosity = []string{keys}, true, 2
 		}},
 	} {
 		want := bootstrap.Options{
-			Target: "/from/file", Format: "directory", Variant: "custom", Architectures: []string{"armhf"}, Foreign: true,
+			Target: "/from/file", Format: "directory", Variant: "custom", Architectures: []string{"armhf"}, UnpackOnly: true,
+			Marks:     bootstrap.MarkNone,
 			Include:   []string{"?and(?architecture(native),?or(?priority(required),?essential))", "a"},
 			Mirrors:   []bootstrap.Mirror{{Argument: "deb [arch=armhf] http://m s main"}},
 			Skip:      []string{rootfs.SkipEmpty, "cleanup/apt"},

@@ -31,7 +31,7 @@ func (c *Config) Options(host string) (bootstrap.Options, []string, error) {
 		Target: c.Directory, Format: "directory", Variant: "custom",
 		Architectures: unique(slices.Concat([]string{arch}, c.MultiArch)),
 		Include:       c.packages(), Recommends: c.AllowRecommends, NoCheckSignatures: c.NoAuth,
-		Foreign: !t.native && !c.NoUnpack, DownloadOnly: c.NoUnpack, Verbosity: 1,
+		UnpackOnly: !t.native, DownloadOnly: c.NoUnpack, Marks: bootstrap.MarkNone, Verbosity: 1,
 		Skip: []string{rootfs.SkipEmpty},
 	}
 	for _, name := range c.Bootstrap {
@@ -43,10 +43,13 @@ func (c *Config) Options(host string) (bootstrap.Options, []string, error) {
 	if !c.Cleanup {
 		t.options.Skip = append(t.options.Skip, "cleanup/apt")
 	}
-	if c.DefaultRelease != "" && c.DefaultRelease != "*" {
-		t.options.AptOptions = []string{fmt.Sprintf("APT::Default-Release %q;", c.DefaultRelease)}
+	if c.DefaultRelease != "*" {
+		t.options.Release = c.DefaultRelease
 	}
-	err := errors.Join(t.target(), t.files(), t.hooks(arch))
+	if c.MarkAuto {
+		t.options.Marks = bootstrap.MarkUnnamed
+	}
+	err := errors.Join(t.target(), t.retained(), t.files(), t.hooks(arch))
 	t.omitted()
 	return t.options, t.notes, err
 }
@@ -77,6 +80,24 @@ func (t *translation) target() error {
 	if !slices.Contains([]string{".gz", ".tgz", ".taz"}, filepath.Ext(c.Tarball)) {
 		t.note("tarballname=%s: it is compressed as its name says, not by gzip", c.Tarball)
 	}
+	return nil
+}
+
+// retained finds the directory that gets the packages.
+func (t *translation) retained() error {
+	dir := t.config.RetainSources
+	if dir == "" {
+		return nil
+	}
+	path, err := realPath(dir)
+	if err != nil {
+		return fmt.Errorf("retainsources: %w", err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return fmt.Errorf("retainsources: %s is not a directory", dir)
+	}
+	t.options.KeepPackages = path
+	t.note("retainsources=%s gets the packages, but not their sources: fetch those with apt-get source", dir)
 	return nil
 }
 
@@ -200,6 +221,10 @@ func (t *translation) missing(key string, err error) error {
 // hooks has multistrap's steps done in its order.
 func (t *translation) hooks(arch string) error {
 	c := t.config
+	if c.NoUnpack {
+		t.notRun()
+		return nil
+	}
 	programs, err := t.hookPrograms()
 	if err != nil {
 		return err
@@ -236,6 +261,25 @@ func (t *translation) hooks(arch string) error {
 		t.add(late, p)
 	}
 	return nil
+}
+
+// notRun tells of scripts that are for a system, where none is made.
+func (t *translation) notRun() {
+	c := t.config
+	var keys []string
+	for _, k := range []struct {
+		name  string
+		given bool
+	}{
+		{"setupscript", c.SetupScript != ""}, {"configscript", c.ConfigScript != ""}, {"hookdir", len(c.HookDirs) > 0},
+	} {
+		if k.given {
+			keys = append(keys, k.name)
+		}
+	}
+	if len(keys) > 0 {
+		t.note("unpack=false: %s: not run, as there is no system", strings.Join(keys, ", "))
+	}
 }
 
 func (t *translation) add(stage hooks.Stage, command string) {
@@ -332,9 +376,6 @@ func (t *translation) omitted() {
 	c := t.config
 	if c.OmitPreinst {
 		t.note("omitpreinst is ignored: dpkg runs every package's scripts in their order")
-	}
-	if c.RetainSources != "" {
-		t.note("retainsources=%s is ignored: packages and their sources are not kept", c.RetainSources)
 	}
 	if len(c.MultiArch) > 0 && !slices.Contains(c.MultiArch, t.options.Architectures[0]) {
 		t.note("multiarch has no %s: no source is asked for the system's own packages", t.options.Architectures[0])

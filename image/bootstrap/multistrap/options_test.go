@@ -25,7 +25,7 @@ func plain(change func(*bootstrap.Options)) bootstrap.Options {
 	o := bootstrap.Options{
 		Target: "/d", Format: "directory", Variant: "custom", Architectures: []string{"amd64"},
 		Include: []string{required}, Mirrors: mirrors("deb [arch=amd64] http://m s main"),
-		Skip: []string{rootfs.SkipEmpty, "cleanup/apt"}, Verbosity: 1,
+		Skip: []string{rootfs.SkipEmpty, "cleanup/apt"}, Verbosity: 1, Marks: bootstrap.MarkNone,
 		Hooks: []hooks.Hook{{Stage: hooks.Customize, Command: noSources}},
 	}
 	change(&o)
@@ -65,14 +65,20 @@ func TestOptions(t *testing.T) {
 		"noauth, allowrecommends": {func(c *Config) { c.NoAuth, c.AllowRecommends = true, true }, func(o *bootstrap.Options) {
 			o.NoCheckSignatures, o.Recommends = true, true
 		}, nil},
-		"unpack=false": {func(c *Config) { c.NoUnpack = true }, func(o *bootstrap.Options) { o.DownloadOnly = true }, nil},
+		"unpack=false": {func(c *Config) { c.NoUnpack = true }, func(o *bootstrap.Options) {
+			o.DownloadOnly, o.Hooks = true, nil
+		}, nil},
+		"unpack=false, scripts": {func(c *Config) { c.NoUnpack, c.SetupScript, c.HookDirs = true, "/none", []string{"/h"} },
+			func(o *bootstrap.Options) { o.DownloadOnly, o.Hooks = true, nil },
+			[]string{"unpack=false: setupscript, hookdir: not run, as there is no system"}},
+		"markauto": {func(c *Config) { c.MarkAuto = true }, func(o *bootstrap.Options) { o.Marks = bootstrap.MarkUnnamed }, nil},
 		"foreign": {func(c *Config) { c.Arch = "armhf" }, func(o *bootstrap.Options) {
-			o.Foreign, o.Architectures, o.Hooks[0].Stage = true, []string{"armhf"}, hooks.Extract
+			o.UnpackOnly, o.Architectures, o.Hooks[0].Stage = true, []string{"armhf"}, hooks.Extract
 			o.Mirrors = mirrors("deb [arch=armhf] http://m s main")
 		}, nil},
 		"arch": {func(c *Config) { c.Arch = "amd64" }, func(*bootstrap.Options) {}, nil},
 		"ignorenativearch": {func(c *Config) { c.IgnoreNative = true }, func(o *bootstrap.Options) {
-			o.Foreign, o.Hooks[0].Stage = true, hooks.Extract
+			o.UnpackOnly, o.Hooks[0].Stage = true, hooks.Extract
 		}, nil},
 		"multiarch": {func(c *Config) {
 			c.MultiArch, c.Sections[0].Packages, c.Sections[0].Architecture = []string{"amd64", "armhf"}, []string{"a"}, "armhf"
@@ -107,7 +113,7 @@ func TestOptions(t *testing.T) {
 			}, o.Hooks...)
 		}, nil},
 		"aptdefaultrelease": {func(c *Config) { c.DefaultRelease = "testing" }, func(o *bootstrap.Options) {
-			o.AptOptions = []string{`APT::Default-Release "testing";`}
+			o.Release = "testing"
 		}, nil},
 		"aptdefaultrelease=*": {func(c *Config) { c.DefaultRelease = "*" }, func(*bootstrap.Options) {}, nil},
 		"tarballname": {func(c *Config) { c.Tarball, c.Directory = "x y.tar.gz", "sub/d/" }, func(o *bootstrap.Options) {
@@ -116,9 +122,10 @@ func TestOptions(t *testing.T) {
 		"tarballname=x.tar": {func(c *Config) { c.Tarball = "x.tar" }, func(o *bootstrap.Options) {
 			o.Target, o.Format = "/x.tar", "tar"
 		}, []string{"tarballname=x.tar: it is compressed as its name says, not by gzip"}},
-		"omitpreinst, retainsources": {func(c *Config) { c.OmitPreinst, c.RetainSources = true, "/r" }, func(*bootstrap.Options) {}, []string{
-			"omitpreinst is ignored: dpkg runs every package's scripts in their order",
-			"retainsources=/r is ignored: packages and their sources are not kept"}},
+		"omitpreinst": {func(c *Config) { c.OmitPreinst = true }, func(*bootstrap.Options) {}, []string{
+			"omitpreinst is ignored: dpkg runs every package's scripts in their order"}},
+		"retainsources": {func(c *Config) { c.RetainSources = "/" }, func(o *bootstrap.Options) { o.KeepPackages = "/" }, []string{
+			"retainsources=/ gets the packages, but not their sources: fetch those with apt-get source"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			config := changed(func(c *Config) { c.Directory = "/d" })
@@ -173,7 +180,7 @@ func TestFiles(t *testing.T) {
 		t.Helper()
 		want := plain(func(o *bootstrap.Options) {
 			o.Debconf, o.Preferences, o.Hooks = []string{"a b c d", "e f g h"}, "Package: *\n", nil
-			o.Foreign = config.IgnoreNative
+			o.UnpackOnly = config.IgnoreNative
 			for _, s := range steps {
 				o.Hooks = append(o.Hooks, s...)
 			}
@@ -238,9 +245,11 @@ func TestWrongOptions(t *testing.T) {
 		"[a b]: apt reads no file of such a name": func(c *Config) {
 			c.Sections[0].Name, c.AptSources, c.Bootstrap = "a b", []string{"a b"}, []string{"a b"}
 		},
-		"aptpreferences: read /: is a directory":     func(c *Config) { c.Preferences = "/" },
-		"debconfseed: read /: is a directory":        func(c *Config) { c.DebconfSeeds = []string{"/"} },
-		"hookdir: open /dev/null/x: not a directory": func(c *Config) { c.HookDirs = []string{"/dev/null/x"} },
+		"aptpreferences: read /: is a directory":                func(c *Config) { c.Preferences = "/" },
+		"debconfseed: read /: is a directory":                   func(c *Config) { c.DebconfSeeds = []string{"/"} },
+		"retainsources: lstat /none: no such file or directory": func(c *Config) { c.RetainSources = "/none" },
+		"retainsources: /dev/null is not a directory":           func(c *Config) { c.RetainSources = "/dev/null" },
+		"hookdir: open /dev/null/x: not a directory":            func(c *Config) { c.HookDirs = []string{"/dev/null/x"} },
 	} {
 		config := changed(func(c *Config) { c.Directory = "/d" })
 		change(config)
