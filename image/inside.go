@@ -181,6 +181,9 @@ func (b *build) runHooks(ctx context.Context, lock *rootfs.Lock, base *rootfs.Ba
 	if len(b.plan.Hooks) == 0 {
 		return nil
 	}
+	if err := b.roots.WriteLists(ctx, b.plan.Rootfs, stack.Dir); err != nil {
+		return err
+	}
 	b.session.Event(rootfs.Event{Stage: string(hooks.Customize)})
 	return hooks.Run(ctx, b.plan.Hooks, hooks.Customize, hooks.Target{
 		Root: stack.Dir, Image: b.plan.Image, Arch: b.plan.Rootfs.Arch, Suite: b.plan.Rootfs.Suite,

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vmbuild/rootfs/internal/control"
 	"vmbuild/rootfs/mirror"
 )
 
@@ -214,4 +215,28 @@ func TestTLS(t *testing.T) {
 	if _, err := newBuilder(t).Resolve(t.Context(), s); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a server that nobody vouches for: %v", err)
 	}
+}
+
+// FuzzReadMembers: whatever a tarball has, its lists name packages that are in it.
+func FuzzReadMembers(f *testing.F) {
+	f.Add([]byte("a\n"), []byte("a /var/cache/apt/archives/a.deb\n"), []byte("!<arch>\n"))
+	f.Add([]byte("a b"), []byte("a a.deb\nb"), []byte(""))
+	f.Fuzz(func(t *testing.T, required, paths, content []byte) {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for name, data := range map[string][]byte{tarRequired: required, tarPaths: paths, AptArchives + "/a.deb": content} {
+			err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(data))})
+			if _, again := w.Write(data); errors.Join(err, again) != nil {
+				t.Fatal(err, again)
+			}
+		}
+		c := tarContent{texts: map[string]string{}, packages: map[string]control.Package{}}
+		if newBuilder(t).readMembers(t.Context(), tar.NewReader(&b), &c) != nil {
+			return
+		}
+		names, packages, err := c.listed()
+		if err == nil && len(names) != len(packages) {
+			t.Errorf("%d names of %d packages", len(names), len(packages))
+		}
+	})
 }

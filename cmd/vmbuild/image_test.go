@@ -28,7 +28,8 @@ func TestImageIsClean(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := p.workDir(t)
 			hook := filepath.Join(dir, "verify")
-			script := "#!/bin/sh -e\nchroot $1 dpkg --audit\nchroot $1 dpkg --verify\nchroot $1 apt-get check\n"
+			script := "#!/bin/sh -e\nchroot $1 apt-get install -y hello\n" + // without apt-get update before it
+				"chroot $1 dpkg --audit\nchroot $1 dpkg --verify\nchroot $1 apt-get check\n"
 			if err := os.WriteFile(hook, []byte(script), 0o755); err != nil {
 				t.Fatal(err)
 			}

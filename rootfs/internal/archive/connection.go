@@ -193,11 +193,14 @@ func (w *watchedBody) say(err error) error {
 	if errors.As(err, &where) {
 		err = where.Err
 	}
+	var refused *net.OpError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return context.Cause(w.ctx)
 	case err == io.EOF || err == io.ErrUnexpectedEOF:
 		return errors.New("the connection was closed too early")
+	case errors.As(err, &refused) && refused.Op == "remote error": // an alert of TLS, which net/http may have wrapped
+		return refused
 	}
 	return err
 }
