@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -106,10 +107,62 @@ func (b *Builder) fill(ctx context.Context, l *Lock, root string, s Steps) error
 	if err != nil {
 		return err
 	}
-	if !l.Configure {
-		return b.unpackOnly(ctx, l, root, debs, s)
+	if err := b.placeFiles(ctx, l, root, s); err != nil {
+		return err
 	}
-	return b.install(ctx, l, root, debs, s)
+	if !l.Configure {
+		err = b.unpackOnly(ctx, l, root, debs, s)
+	} else {
+		err = b.install(ctx, l, root, debs, s)
+	}
+	if err != nil {
+		return err
+	}
+	return l.takeFilesAway(root)
+}
+
+// placeFiles puts package files where apt has them: those of the essential packages for the steps of the caller, the
+// others where the clean-up of apt's cache is left out, as apt's own downloads would stay then.
+func (b *Builder) placeFiles(ctx context.Context, l *Lock, root string, s Steps) error {
+	place := *l
+	place.Packages = slices.DeleteFunc(slices.Clone(l.Packages), func(p Package) bool {
+		if p.Essential {
+			return s.Unpacked == nil && s.Configured == nil && !Skips(l.Skip, skipEssentialUnlink)
+		}
+		return !Skips(l.Skip, skipAptCache)
+	})
+	if len(place.Packages) == 0 {
+		return nil
+	}
+	dir := filepath.Join(root, AptArchives)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return b.Quietly().Download(ctx, &place, dir)
+}
+
+// takeFilesAway removes the files of the essential packages, which apt has not downloaded.
+func (l *Lock) takeFilesAway(root string) error {
+	if Skips(l.Skip, skipEssentialUnlink) {
+		return nil
+	}
+	for _, path := range l.EssentialFiles() {
+		if err := removeMatches(root, path[1:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// EssentialFiles are the paths in the tree of the files of the essential packages, while there are steps.
+func (l *Lock) EssentialFiles() []string {
+	var paths []string
+	for _, p := range l.Packages {
+		if p.Essential {
+			paths = append(paths, path.Join("/", AptArchives, aptName(p)))
+		}
+	}
+	return paths
 }
 
 // stages are the package files of the two steps of an installation.

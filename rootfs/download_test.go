@@ -240,3 +240,29 @@ func FuzzReadMembers(f *testing.F) {
 		}
 	})
 }
+
+// TestSkippedCleanUpKeepsPackages: with the clean-up of apt's cache left out, the files of packages stay where apt has them.
+func TestSkippedCleanUpKeepsPackages(t *testing.T) {
+	for name, c := range map[string]struct {
+		skip []string
+		want bool
+	}{
+		"nothing":             {nil, false},
+		"apt's cache":         {[]string{"cleanup/apt/cache"}, true},
+		"all of the clean-up": {[]string{"cleanup"}, true},
+	} {
+		b := newBuilder(t)
+		_, lock := newTools(t, b)
+		lock.Skip = c.skip
+		base, err := b.Base(t.Context(), lock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range lock.Packages {
+			_, err := os.Stat(filepath.Join(base.Dir, AptArchives, aptName(p)))
+			if there := err == nil; there != c.want {
+				t.Errorf("%s left out: the file of %s is there: %t", name, p.Name, there)
+			}
+		}
+	}
+}

@@ -58,6 +58,7 @@ func (b *Builder) indexes(ctx context.Context, s Spec) (indexes, error) {
 		splitBins: release.SplitBins,
 	}
 	client := b.client(s.Apt, s.TLS)
+	client.Offline = client.Offline || Skips(s.Skip, skipUpdate)
 	group, ctx := errgroup.WithContext(ctx)
 	b.Event(Event{Stage: "resolve"})
 	for i, src := range sources {

@@ -42,6 +42,19 @@ func archivesOf(e sources.Entry, architectures []string) []rootfs.Source {
 	return list
 }
 
+// outsideApt is configuration by which a host's apt works on the tree, for hooks that have one.
+func outsideApt(spec rootfs.Spec, root string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "APT::Architecture %q;\nAPT::Architectures { ", spec.Arch)
+	for _, a := range append([]string{spec.Arch}, spec.Foreign...) {
+		fmt.Fprintf(&b, "%q; ", a)
+	}
+	fmt.Fprintf(&b, "};\nDir %q;\nDPkg::Chroot-Directory %q;\nDir::State::Status %q;\n",
+		root, root, filepath.Join(root, "var/lib/dpkg/status"))
+	b.WriteString("APT::Install-Recommends false;\nAcquire::Languages \"none\";\npkgCacheGen::ForceEssential \",\";\n")
+	return b.String()
+}
+
 // readApt returns the Spec with what apt's configuration in the tree says now, where a setup hook may have changed it:
 // sources, options, preferences, and keys that are trusted for all sources.
 func readApt(spec rootfs.Spec, root string) (rootfs.Spec, error) {

@@ -192,26 +192,38 @@ func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
 }
 
 // hookTarget is what hooks are told.
-func (b *build) hookTarget(root string, target chroot.Runner) hooks.Target {
+func (b *build) hookTarget(stage hooks.Stage, root string, target chroot.Runner) (hooks.Target, error) {
+	spec := b.plan.Spec
 	t := hooks.Target{
-		Root: root, Arch: b.plan.Spec.Arch, Suite: b.plan.Spec.Suite, Epoch: b.plan.Spec.Epoch, Log: b.Log, Runner: target, Outside: b.outside,
-		Skip: b.plan.Spec.Skip, Mode: b.mode(), Format: b.format, Verbosity: b.plan.Verbosity, Include: b.plan.Include,
+		Root: root, Arch: spec.Arch, Suite: spec.Suite, Epoch: spec.Epoch, Log: b.Log, Runner: target, Outside: b.outside,
+		Skip: spec.Skip, Mode: b.mode(), Format: b.format, Verbosity: b.plan.Verbosity, Include: b.plan.Include,
+		AptConfig: filepath.Join(b.Work, "apt.conf"),
 	}
-	if len(b.plan.Spec.Archives) > 0 {
-		t.Mirror = b.plan.Spec.Archives[0].URI
+	if len(spec.Archives) > 0 {
+		t.Mirror = spec.Archives[0].URI
+	}
+	if stage == hooks.Extract {
+		t.Essential = b.lock.EssentialFiles()
 	}
 	if program, err := os.Executable(); err == nil {
 		t.Program = program
 	}
-	return t
+	err := os.WriteFile(t.AptConfig, []byte(outsideApt(spec, root)), 0o644)
+	if err != nil {
+		return t, fmt.Errorf("configure apt for hooks: %w", err)
+	}
+	return t, nil
 }
 
 // mode is how mmdebstrap would call the way in which the tree is made.
 func (b *build) mode() string {
-	if b.plan.Mode == "" || b.plan.Mode == "auto" {
-		return "unshare"
+	switch {
+	case b.plan.Mode != "" && b.plan.Mode != "auto":
+		return b.plan.Mode
+	case namespace.RealRoot():
+		return "root"
 	}
-	return b.plan.Mode
+	return "unshare"
 }
 
 func (b *build) runHooks(ctx context.Context, stage hooks.Stage, root string, target chroot.Runner) error {
@@ -219,7 +231,11 @@ func (b *build) runHooks(ctx context.Context, stage hooks.Stage, root string, ta
 		return nil
 	}
 	b.Event(rootfs.Event{Stage: string(stage)})
-	return hooks.Run(ctx, b.plan.Hooks, stage, b.hookTarget(root, target))
+	t, err := b.hookTarget(stage, root, target)
+	if err != nil {
+		return err
+	}
+	return hooks.Run(ctx, b.plan.Hooks, stage, t)
 }
 
 // print writes what would be installed: the names alone in one line, as debootstrap does, or in the words of apt-get -s.

@@ -321,6 +321,12 @@ func IDMap() string {
 		strings.Join(strings.Fields(contents("/proc/self/gid_map")), " ")
 }
 
+// RealRoot says whether this process is the host's own root, or that of a container that has all ids.
+func RealRoot() bool {
+	ids := parseMap(contents("/proc/self/uid_map"))
+	return os.Getuid() == 0 && len(ids) == 1 && ids[0].ID == 0 && ids[0].ParentID == 0 && ids[0].Count >= neededIDs
+}
+
 // parseMap reads /proc/self/uid_map or gid_map.
 func parseMap(text string) []user.IDMap {
 	ids, _ := user.ParseIDMapFilter(strings.NewReader(text), func(m user.IDMap) bool { return m.Count > 0 })
