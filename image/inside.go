@@ -81,6 +81,7 @@ func openBuild(s *session.Session, payload json.RawMessage, disk *os.File) (*bui
 	if err != nil {
 		return nil, fmt.Errorf("read the plan: %w", err)
 	}
+	b.roots.Offline = b.plan.Offline
 	if b.loader, err = bootloader.Lookup(b.plan.Bootloader); err != nil {
 		return nil, err
 	}

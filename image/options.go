@@ -38,6 +38,7 @@ type Options struct {
 
 	Keyring           string    `json:",omitzero"` // path of an OpenPGP keyring that replaces the built-in one
 	NoCheckValidUntil bool      `json:",omitzero"`
+	Offline           bool      `json:",omitzero"` // --offline: everything from the cache
 	Seed              string    `json:",omitzero"` // replaces the hash of the plan as origin of all identifiers
 	Epoch             time.Time `json:",omitzero"` // SOURCE_DATE_EPOCH; zero: the date of the newest archive used
 }

@@ -35,7 +35,8 @@ type Plan struct {
 	Layout     *partition.Layout `json:"layout"`
 	Seed       string            `json:"seed"` // 32 bytes in hex, origin of all identifiers
 	Epoch      time.Time         `json:"epoch,omitzero"`
-	Notes      []string          `json:"notes,omitempty"` // choices the user did not make and should hear of
+	Offline    bool              `json:"offline,omitempty"` // everything comes from the cache
+	Notes      []string          `json:"notes,omitempty"`   // choices the user did not make and should hear of
 }
 
 // RefusedError lists what keeps options from becoming a plan, in the options' own names.
@@ -80,6 +81,7 @@ func NewPlan(o Options) (*Plan, error) {
 	p := &Plan{
 		Image: o.Image, Rootfs: spec(o, target), System: config, Bootloader: target.loader.Name(),
 		Serial: !o.NoSerialConsole, Layout: layout, Seed: hex.EncodeToString(seed[:]), Epoch: o.Epoch,
+		Offline: o.Offline,
 	}
 	p.System.Mounts = layout.Mounts()
 	for _, script := range o.Customize {
@@ -337,13 +339,14 @@ func systemConfig(o Options, t target, seed [32]byte) (system.Config, error) {
 
 // seed is the origin of every identifier: --seed, or a hash over the options, so that equal builds are equal images and
 // different ones never share a UUID. Passwords are left out: an identifier must not help anybody to guess one; and so is
-// what an archive is believed by. What scripts do and which versions the archive has is not known when a plan is made.
+// what an archive is believed by and how it is reached. What scripts do and which versions the archive has is not known
+// when a plan is made.
 func (o Options) seed() ([32]byte, error) {
 	if o.Seed != "" {
 		return sha256.Sum256([]byte("seed " + o.Seed)), nil
 	}
 	o.Image, o.Keyring = filepath.Base(o.Image), ""
-	o.NoCheckValidUntil = false
+	o.NoCheckValidUntil, o.Offline = false, false
 	o.RootPassword = ""
 	o.Users = slices.Clone(o.Users)
 	for i, u := range o.Users {

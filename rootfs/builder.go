@@ -1,12 +1,16 @@
 // Package rootfs makes root filesystems from Debian archives, as debootstrap and mmdebstrap do, with nothing of apt or
 // dpkg on the host. Its verbs, in order:
 //
-//	Resolve     asks the archives what a Spec comes to: a Lock of exact packages
-//	Base        fetches, unpacks and configures a Lock's packages, once: the result is a layer of the cache
-//	Stack       lays a writable tree over a layer, at no cost
+//	Resolve       asks the archives what a Spec comes to: a Lock of exact packages
+//	Base          fetches, unpacks and configures a Lock's packages, once: the result is a layer of the cache
+//	Stack         lays a writable tree over a layer, at no cost
 //	Enter         makes the programs of that tree runnable
 //	MakeInitramfs makes the initramfs, or takes it from the cache
-//	Finish        cleans up and leaves a tree that is ready to become an image
+//	Finish        cleans up and leaves a tree that is ready to become an image or an archive
+//
+// Beside them: Skeleton and Fresh make a tree without a layer, for callers with something to do between the steps;
+// Emulate makes programs of another architecture runnable; Download, WriteTarball and ReadTarball have to do with package
+// files alone; WriteSecondStage leaves the configuring to the system itself.
 //
 // Tools does the same for programs that the build itself needs (mke2fs and the like), so that none is taken from the
 // host. All of it runs inside the namespaces of a build (package namespace).

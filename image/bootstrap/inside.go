@@ -37,6 +37,7 @@ func Handlers() map[string]namespace.Handler {
 type build struct {
 	*session.Session
 	plan        *Plan
+	spec        rootfs.Spec // of the plan, with what setup hooks have made of it
 	out         *os.File
 	lock        *rootfs.Lock // what resolve has found
 	outside     *os.File     // of transfer.Listener: who has the host's files; nil where nothing is made
@@ -49,7 +50,9 @@ func bootstrapInside(ctx context.Context, s *session.Session, payload json.RawMe
 	if err := json.Unmarshal(payload, &j); err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
-	b := &build{Session: s, plan: j.Plan, out: files[0], format: j.Format, compression: j.Compression}
+	b := &build{
+		Session: s, plan: j.Plan, spec: j.Plan.Spec, out: files[0], format: j.Format, compression: j.Compression,
+	}
 	s.Roots.Offline = b.plan.Offline
 	if b.plan.printsOnly() {
 		return b.print(ctx)
@@ -134,8 +137,7 @@ func (b *build) fresh(ctx context.Context) (*rootfs.Stack, error) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return nil, fmt.Errorf("make the tree: %w", err)
 	}
-	spec := b.plan.Spec
-	if err := b.Roots.Skeleton(spec, root); err != nil {
+	if err := b.Roots.Skeleton(b.spec, root); err != nil {
 		return nil, err
 	}
 	if err := rootfs.CopyHostFiles(root); err != nil {
@@ -146,11 +148,11 @@ func (b *build) fresh(ctx context.Context) (*rootfs.Stack, error) {
 			return nil, err
 		}
 		var err error
-		if spec, err = readApt(spec, root); err != nil {
+		if b.spec, err = readApt(b.spec, root); err != nil {
 			return nil, err
 		}
 	}
-	lock, err := b.resolve(ctx, spec)
+	lock, err := b.resolve(ctx, b.spec)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +186,7 @@ func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
 		return err
 	}
 	if b.has(hooks.Customize) || rootfs.Skips(b.plan.Spec.Skip, rootfs.SkipLists) {
-		if err := b.Roots.WriteLists(ctx, b.plan.Spec, stack.Dir); err != nil {
+		if err := b.Roots.WriteLists(ctx, b.spec, stack.Dir); err != nil {
 			return err
 		}
 	}
@@ -193,7 +195,7 @@ func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
 
 // hookTarget is what hooks are told.
 func (b *build) hookTarget(stage hooks.Stage, root string, target chroot.Runner) (hooks.Target, error) {
-	spec := b.plan.Spec
+	spec := b.spec
 	t := hooks.Target{
 		Root: root, Arch: spec.Arch, Suite: spec.Suite, Epoch: spec.Epoch, Log: b.Log, Runner: target, Outside: b.outside,
 		Skip: spec.Skip, Mode: b.mode(), Format: b.format, Verbosity: b.plan.Verbosity, Include: b.plan.Include,

@@ -52,13 +52,14 @@ func NewPlan(o Options) (*Plan, error) {
 	p := &Plan{
 		Hooks: o.Hooks, Include: o.Include, Target: orElse(o.Target, "-"), Format: orElse(o.Format, "auto"), Mode: o.Mode,
 		Simulate: o.Simulate, PrintNames: o.PrintPackages, DownloadOnly: o.DownloadOnly, Tarball: o.MakeTarball,
-		From: o.UnpackTarball, Keep: o.KeepPackages, Marks: o.Marks, SecondStage: o.Foreign, Offline: o.Offline, Verbosity: o.Verbosity,
+		From: o.UnpackTarball, Keep: o.KeepPackages, Marks: o.Marks, SecondStage: o.Foreign, Offline: o.Offline,
+		Verbosity: o.Verbosity,
 	}
 	var problems []string
 	refuse := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	o.check(refuse)
 	files, err := o.sources()
-	if errors.Is(err, sources.ErrNone) && slices.ContainsFunc(o.Hooks, func(h hooks.Hook) bool { return h.Stage == hooks.Setup }) {
+	if errors.Is(err, sources.ErrNone) && o.has(hooks.Setup) {
 		err = nil // the hook writes them
 	}
 	if err != nil {
@@ -123,10 +124,14 @@ func (o Options) notes() []string {
 	return notes
 }
 
+func (o Options) has(stage hooks.Stage) bool {
+	return slices.ContainsFunc(o.Hooks, func(h hooks.Hook) bool { return h.Stage == stage })
+}
+
 // unusedNotes tell what of the options has no effect beside others.
 func (o Options) unusedNotes() []string {
 	var notes []string
-	late := slices.ContainsFunc(o.Hooks, func(h hooks.Hook) bool { return h.Stage == hooks.Essential || h.Stage == hooks.Customize })
+	late := o.has(hooks.Essential) || o.has(hooks.Customize)
 	switch {
 	case (o.DownloadOnly || o.MakeTarball != "") && len(o.Hooks) > 0:
 		notes = append(notes, "hooks are not run: only packages are wanted")
@@ -158,11 +163,12 @@ func (o Options) sources() ([]sources.File, error) {
 func (o Options) spec(files []sources.File) rootfs.Spec {
 	s := rootfs.Spec{
 		Arch: o.Architectures[0], Foreign: o.Architectures[1:], Suite: codename(o.Suite), Components: o.Components,
-		Archives: archives(files, o.Architectures), Variant: orElse(o.Variant, rootfs.DefaultVariant), Include: o.Include, Exclude: o.Exclude, Omit: o.Omit,
-		Recommends: o.Recommends, Preferences: o.Preferences, DefaultRelease: o.Release, TLS: o.TLS, Debconf: o.Debconf, Keyrings: o.Keyrings,
+		Archives: archives(files, o.Architectures), Variant: orElse(o.Variant, rootfs.DefaultVariant),
+		Include: o.Include, Exclude: o.Exclude, Omit: o.Omit, Recommends: o.Recommends,
+		Preferences: o.Preferences, DefaultRelease: o.Release, Debconf: o.Debconf,
 		Apt: configuration(o.AptOptions, ";"), Dpkg: configuration(o.DpkgOptions, ""),
-		Unauthenticated: o.NoCheckSignatures, IgnoreValidUntil: o.NoCheckValidUntil, UnpackOnly: o.Foreign || o.UnpackOnly,
-		SplitUsr: o.NoMergedUsr, Skip: o.Skip, Epoch: o.Epoch,
+		Keyrings: o.Keyrings, TLS: o.TLS, Unauthenticated: o.NoCheckSignatures, IgnoreValidUntil: o.NoCheckValidUntil,
+		UnpackOnly: o.Foreign || o.UnpackOnly, SplitUsr: o.NoMergedUsr, Skip: o.Skip, Epoch: o.Epoch,
 	}
 	for i := range s.Archives {
 		if a := &s.Archives[i]; o.InRelease != "" && (a.Suite == o.Suite || a.Suite == s.Suite) {
@@ -172,7 +178,9 @@ func (o Options) spec(files []sources.File) rootfs.Spec {
 	for _, f := range files {
 		s.Files = append(s.Files, rootfs.File{Path: "etc/apt/" + f.Name, Content: f.Content})
 	}
-	for _, f := range []rootfs.File{{Path: aptConfig, Content: s.Apt}, {Path: dpkgConfig, Content: s.Dpkg}, {Path: preferences, Content: o.Preferences}} {
+	for _, f := range []rootfs.File{
+		{Path: aptConfig, Content: s.Apt}, {Path: dpkgConfig, Content: s.Dpkg}, {Path: preferences, Content: o.Preferences},
+	} {
 		if f.Content != "" {
 			s.Files = append(s.Files, f)
 		}

@@ -47,7 +47,7 @@ type bootstrapCmd struct {
 	ChrootedCustomizeHook []string `help:"As --customize-hook, with CMD run by a shell in the system." placeholder:"CMD" sep:"none" stage:"customize" chrooted:"" group:"Hooks"`
 	HookDirectory         []string `help:"Run the programs in DIR whose names begin with a stage: setup, extract, essential, customize." placeholder:"DIR" sep:"none" group:"Hooks"`
 
-	Skip     []string `help:"Leave these steps out." placeholder:"LIST" sep:"none" group:"Program"`
+	Skip     []string `help:"Leave these steps out: ${steps}." placeholder:"LIST" sep:"none" group:"Program"`
 	Mode     string   `help:"What hooks are told of how the system is made: ${enum}." enum:"auto,root,sudo,unshare,fakechroot,fakeroot,chrootless" default:"auto" placeholder:"NAME" group:"Program"`
 	Foreign  bool     `help:"Leave the packages unpacked, with a script in the system that configures them." whole:"" group:"Program"`
 	Simulate bool     `help:"Print what would be installed and stop." aliases:"dry-run" group:"Program"`

@@ -38,6 +38,7 @@ type buildCmd struct {
 	NoKernel        bool     `help:"Install no kernel." group:"Packages"`
 	Keyring         string   `help:"Trust the OpenPGP keys in FILE instead of Debian's." type:"path" placeholder:"FILE" group:"Packages"`
 	CheckValidUntil bool     `help:"Refuse an archive that is past its Valid-Until date." default:"true" negatable:"" group:"Packages"`
+	Offline         bool     `help:"Take everything from the cache." group:"Packages"`
 
 	Hostname         string   `help:"Name of the system." default:"debian" placeholder:"NAME" group:"System"`
 	RootPassword     string   `help:"Password of root (default: empty, root logs in without one)." placeholder:"PASSWORD" group:"System"`
@@ -66,7 +67,7 @@ func (c *buildCmd) options() (image.Options, error) {
 		BootOffset: c.Bootoffset, BootFlag: c.Bootflag, Swap: c.Swap, ESPSize: c.EspSize, Grub: c.Grub, UseUEFI: c.UseUefi,
 		Hostname: c.Hostname, RootPassword: c.RootPassword, LockRootPassword: c.LockRootPassword,
 		Users: c.User, Sudo: c.Sudo, NoSerialConsole: !c.SerialConsole, Customize: c.Customize,
-		Keyring: c.Keyring, NoCheckValidUntil: !c.CheckValidUntil, Seed: c.Seed, Epoch: epoch,
+		Keyring: c.Keyring, NoCheckValidUntil: !c.CheckValidUntil, Offline: c.Offline, Seed: c.Seed, Epoch: epoch,
 	}, nil
 }
 

@@ -94,6 +94,7 @@ func newParser(c *commands, s Streams, exit func(status int)) (*kong.Kong, error
 			"suite":     suite.Default,
 			"suites":    strings.Join(suite.Names(), ", "),
 			"variants":  strings.Join(rootfs.Variants(), ", "),
+			"steps":     strings.Join(rootfs.Skippable(), ", "),
 			"tables":    strings.Join(image.PartTypes(), ","),
 			"roottypes": strings.Join(image.RootTypes(), ","),
 		},

@@ -205,6 +205,7 @@ var options = []struct {
 	{"--no-kernel", func(o *image.Options) { o.NoKernel = true }},
 	{"--keyring=/keys/mine.gpg", func(o *image.Options) { o.Keyring = "/keys/mine.gpg" }},
 	{"--no-check-valid-until", func(o *image.Options) { o.NoCheckValidUntil = true }},
+	{"--offline", func(o *image.Options) { o.Offline = true }},
 	{"--hostname=cherry", func(o *image.Options) { o.Hostname = "cherry" }},
 	{"--root-password=secret", func(o *image.Options) { o.RootPassword = "secret" }},
 	{"--lock-root-password", func(o *image.Options) { o.LockRootPassword = true }},
