@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,6 +67,7 @@ var scenarios = map[string]func(context.Context, *scenario) error{
 	"tools":    toolsScenario,
 	"overlay":  overlayScenario,
 	"refused":  refusedOverlayScenario,
+	"without":  withoutScenario,
 }
 
 // TestScenarios runs all scenarios as the caller and, if that is root, as an ordinary user too.
@@ -572,5 +574,36 @@ func overlayScenario(_ context.Context, s *scenario) error {
 func refusedOverlayScenario(_ context.Context, s *scenario) error {
 	err := Overlay([]string{s.dir}, "/proc/self", "/proc/self", s.dir)
 	s.expect("refused", true, errors.Is(err, ErrNoOverlay))
+	return nil
+}
+
+// withoutScenario leaves out each thing that a root gets.
+func withoutScenario(ctx context.Context, s *scenario) error {
+	all := []string{"/proc", "/sys", "/dev", "policy-rc.d", "start-stop-daemon"}
+	for _, without := range append(all, "") {
+		dir, err := s.tree("without" + strings.ReplaceAll(without, "/", "-"))
+		if err != nil {
+			return err
+		}
+		r, err := Enter(ctx, dir, Options{BlockDaemons: true, Without: []string{without}})
+		if err != nil {
+			return err
+		}
+		mounts, err := mountTable()
+		if err != nil {
+			return err
+		}
+		for _, what := range all[:3] {
+			mounted := slices.ContainsFunc(mounts, func(m mountPoint) bool { return m.point == r.Dir()+what })
+			s.expect("without "+without+": "+what, what != without, mounted)
+		}
+		_, err = os.Stat(filepath.Join(dir, "usr/sbin/policy-rc.d"))
+		s.expect("without "+without+": policy-rc.d", without != "policy-rc.d", err == nil)
+		text, _ := os.ReadFile(filepath.Join(dir, "usr/sbin/start-stop-daemon"))
+		s.expect("without "+without+": start-stop-daemon", without != "start-stop-daemon", string(text) == startStopDaemon)
+		if err := r.Close(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
