@@ -262,6 +262,6 @@ var (
 
 // hints are what follows the errors of an exit status.
 var hints = map[int]string{
-	2: "vmbuild: vmbuild --help lists all options\n",
+	2: "vmbuild: vmbuild bootstrap --help lists all options\n",
 	4: "vmbuild: nothing was written: this archive cannot be trusted as it is\n",
 }

@@ -30,18 +30,29 @@ var programs = map[string]manners{
 // arguments returns the command line args (args[0] is the program) for kong: without the program, with the command that
 // the program's name stands for, and with the arguments of a command that is like another program rewritten.
 func arguments(app *kong.Node, args []string) ([]string, error) {
-	name := filepath.Base(args[0])
+	command := likeProgram(app, args)
+	switch {
+	case command == nil:
+		return args[1:], nil
+	case command.Tag.Get("like") == filepath.Base(args[0]):
+		return rewrite(command, args[1:])
+	}
+	return rewrite(command, args[2:])
+}
+
+// likeProgram returns the command that args run if it is like another program: by that program's name, or by its own.
+func likeProgram(app *kong.Node, args []string) *kong.Node {
 	for _, command := range app.Children {
-		if command.Tag.Get("like") == name {
-			return rewrite(command, args[1:])
+		if command.Tag.Get("like") == filepath.Base(args[0]) {
+			return command
 		}
 	}
 	for _, command := range app.Children {
 		if len(args) > 1 && args[1] == command.Name && command.Tag.Has("like") {
-			return rewrite(command, args[2:])
+			return command
 		}
 	}
-	return args[1:], nil
+	return nil
 }
 
 // rewrite writes the arguments of a command so that kong can read them in one way only: options by their whole names, a

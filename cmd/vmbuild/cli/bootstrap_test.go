@@ -233,7 +233,7 @@ func TestBootstrapPaths(t *testing.T) {
 			t.Errorf("%s: something is made", argument)
 			return nil
 		}, args...)
-		if diff := cmp.Diff(refusal(message), r); diff != "" {
+		if diff := cmp.Diff(refusalOf("bootstrap", message), r); diff != "" {
 			t.Errorf("%s:\n%s", argument, diff)
 		}
 	}
@@ -272,7 +272,7 @@ func TestBootstrapHost(t *testing.T) {
 		return nil
 	}, "mmdebstrap", "--cache-dir=/c", "trixie", "out")
 	t.Setenv("SOURCE_DATE_EPOCH", "now")
-	want := refusal(`SOURCE_DATE_EPOCH="now" is not a number of seconds since 1970`)
+	want := refusalOf("bootstrap", `SOURCE_DATE_EPOCH="now" is not a number of seconds since 1970`)
 	if diff := cmp.Diff(want, runAs(t, "", nil, "mmdebstrap", "trixie", "out")); diff != "" {
 		t.Error(diff)
 	}

@@ -60,21 +60,27 @@ func runWith(ctx context.Context, args []string, s Streams, do bootstrapper) int
 		fmt.Fprintf(s.Err, "vmbuild: %v\n", err)
 		return statusFailed
 	}
+	of := func(err error) error { return err }
+	if command := likeProgram(parser.Model.Node, args); command != nil {
+		of = func(err error) error { return commandError{err, command.Name} }
+	}
 	line, err := arguments(parser.Model.Node, args)
 	if err != nil {
-		return report(s.Err, usageError{err})
+		return report(s.Err, of(usageError{err}))
 	}
 	parsed, err := parser.Parse(line)
 	if status >= 0 {
 		return status // --help and --version have answered
 	}
 	if err != nil {
-		return report(s.Err, usageError{inPlainWords(err)})
+		return report(s.Err, of(usageError{inPlainWords(err)}))
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	parsed.Bind(do, &s)
-	err = parsed.Run(s)
-	return report(s.Err, err) // where the command may have sent it
+	if err := parsed.Run(s); err != nil {
+		return report(s.Err, of(err)) // where the command may have sent it
+	}
+	return statusDone
 }
 
 func newParser(c *commands, s Streams, exit func(status int)) (*kong.Kong, error) {

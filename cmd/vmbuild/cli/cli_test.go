@@ -44,8 +44,14 @@ func run(t *testing.T, args ...string) result {
 }
 
 // refusal is the result of a wrong command line.
-func refusal(message string) result {
-	return result{statusUsage, "", "vmbuild: " + message + "\nvmbuild: vmbuild --help lists all options\n"}
+func refusal(message string) result { return refusalOf("", message) }
+
+// refusalOf is the same of a command that is like another program.
+func refusalOf(command, message string) result {
+	if command != "" {
+		command += " "
+	}
+	return result{statusUsage, "", "vmbuild: " + message + "\nvmbuild: vmbuild " + command + "--help lists all options\n"}
 }
 
 var space = regexp.MustCompile(`\s+`)

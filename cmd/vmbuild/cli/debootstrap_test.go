@@ -122,7 +122,7 @@ func TestDebootstrapRefusals(t *testing.T) {
 		"--second-stage --second-stage-target=t": "--second-stage: vmbuild needs no part in it: run chroot t /debootstrap/debootstrap --second-stage",
 	} {
 		r := runAs(t, "", nil, append([]string{"debootstrap"}, strings.Fields(line)...)...)
-		if diff := cmp.Diff(refusal(want), r); diff != "" {
+		if diff := cmp.Diff(refusalOf("debootstrap", want), r); diff != "" {
 			t.Errorf("%s:\n%s", line, diff)
 		}
 	}

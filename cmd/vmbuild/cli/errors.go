@@ -26,6 +26,14 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// commandError is an error of a command that has many options of its own.
+type commandError struct {
+	error
+	command string
+}
+
+func (e commandError) Unwrap() error { return e.error }
+
 // report prints an error the way a person can use it and returns the exit status.
 func report(w io.Writer, err error) int {
 	if err == nil {
@@ -41,6 +49,10 @@ func report(w io.Writer, err error) int {
 		fmt.Fprintf(w, "vmbuild: %s\n", line)
 	}
 	hint := hints[status]
+	var of commandError
+	if status == statusUsage && errors.As(err, &of) {
+		hint = "vmbuild " + of.command + " --help lists all options"
+	}
 	var own interface{ hint() string }
 	if errors.As(err, &own) {
 		hint = own.hint()

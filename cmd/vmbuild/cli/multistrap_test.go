@@ -93,7 +93,7 @@ func TestMultistrapRefusals(t *testing.T) {
 		"-f x y":               "unexpected argument y",
 	} {
 		r := runAs(t, "", nil, append([]string{"multistrap"}, strings.Fields(line)...)...)
-		if diff := cmp.Diff(refusal(want), r); diff != "" {
+		if diff := cmp.Diff(refusalOf("multistrap", want), r); diff != "" {
 			t.Errorf("%s:\n%s", line, diff)
 		}
 	}
