@@ -64,9 +64,7 @@ func (l *Lock) writeTarball(ctx context.Context, files []packageFile, w io.Write
 	t.text(tarRequired, strings.Join(names[true], " ")+"\n")
 	t.text(tarBase, strings.Join(names[false], " ")+"\n")
 	t.text(tarPaths, paths.String())
-	for _, name := range l.tarIndexNames() {
-		t.text(name, index)
-	}
+	t.text(l.tarIndexName(), index)
 	for _, f := range files {
 		if t.err == nil {
 			t.err = ctx.Err()
@@ -92,30 +90,19 @@ func tarIndex(files []packageFile) (string, error) {
 	return b.String(), nil
 }
 
-// tarIndexNames are where debootstrap looks for the index of the mirror that it is given (apt_dest of its functions), or
-// of its own one if it is given none.
-func (l *Lock) tarIndexNames() []string {
-	var names []string
-	for _, uri := range []string{l.Sources[0].URI, debootstrapMirror} {
-		s := Source{URI: uri, Suite: l.Sources[0].Suite}
-		component := "main"
-		if c := l.Sources[0].Components; len(c) > 0 {
-			component = c[0]
-		}
-		url := s.releaseURL() + path.Join(component, "binary-"+l.Arch, "Packages")
-		if _, rest, ok := strings.Cut(url, "://"); ok {
-			url = rest
-		}
-		name := path.Join(listsDir, strings.ReplaceAll(url, "/", "_"))
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
+// tarIndexName is where debootstrap looks for the index of the mirror that it is given (apt_dest of its functions): it has
+// to be given the one that the packages are from.
+func (l *Lock) tarIndexName() string {
+	component := "main"
+	if c := l.Sources[0].Components; len(c) > 0 {
+		component = c[0]
 	}
-	return names
+	url := l.Sources[0].releaseURL() + path.Join(component, "binary-"+l.Arch, "Packages")
+	if _, rest, ok := strings.Cut(url, "://"); ok {
+		url = rest
+	}
+	return path.Join(listsDir, strings.ReplaceAll(url, "/", "_"))
 }
-
-// debootstrapMirror is the mirror that debootstrap takes if none is named.
-const debootstrapMirror = "http://ftp.debian.org/debian"
 
 // tarball writes members of one time, and nothing any more after an error.
 type tarball struct {
