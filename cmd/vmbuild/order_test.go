@@ -32,7 +32,7 @@ var modules = map[string]string{
 	"github.com/mikelolasagasti/xz":     "xz: members of packages and of indexes, twice as fast as others in Go",
 	"github.com/moby/sys/user":          "subordinate ids in /etc/subuid and /etc/subgid",
 	"github.com/openwall/yescrypt-go":   "password hashes as Debian's passwd makes them",
-	"github.com/ulikunitz/xz":           "writes xz, for the tests' archive",
+	"github.com/ulikunitz/xz":           "reads .lzma, of old archives' indexes; writes xz, for the tests' archive",
 	"github.com/vbauerster/mpb/v8":      "progress bars on a terminal",
 	"go.uber.org/zap":                   "the structured log of --log",
 	"golang.org/x/sync":                 "errgroup: several downloads and packages at once, the first error stops all",
