@@ -18,7 +18,7 @@ import (
 )
 
 // layers are the top-level folders with Go, in the order of import: a package imports its own folder and earlier ones.
-var layers = []string{"rootfs", "partition", "bootloader", "hooks", "image", "cmd", "yarns"}
+var layers = []string{"rootfs", "partition", "bootloader", "examples", "hooks", "image", "cmd", "yarns"}
 
 // modules are those that vmbuild is made of, besides Go's standard library, and what for.
 var modules = map[string]string{

@@ -15,9 +15,9 @@ import (
 	"vmbuild/hooks"
 	"vmbuild/image/output"
 	"vmbuild/image/session"
+	"vmbuild/image/stages"
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
-	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/namespace"
 	"vmbuild/rootfs/tree"
 )
@@ -37,10 +37,9 @@ func Handlers() map[string]namespace.Handler {
 type build struct {
 	*session.Session
 	plan        *Plan
-	spec        rootfs.Spec // of the plan, with what setup hooks have made of it
 	out         *os.File
 	lock        *rootfs.Lock // what resolve has found
-	outside     *os.File     // of transfer.Listener: who has the host's files; nil where nothing is made
+	stages      *stages.Stages
 	format      string
 	compression string
 }
@@ -51,7 +50,7 @@ func bootstrapInside(ctx context.Context, s *session.Session, payload json.RawMe
 		return fmt.Errorf("read the plan: %w", err)
 	}
 	b := &build{
-		Session: s, plan: j.Plan, spec: j.Plan.Spec, out: files[0], format: j.Format, compression: j.Compression,
+		Session: s, plan: j.Plan, out: files[0], format: j.Format, compression: j.Compression,
 	}
 	s.Roots.Offline = b.plan.Offline
 	if b.plan.printsOnly() {
@@ -60,7 +59,13 @@ func bootstrapInside(ctx context.Context, s *session.Session, payload json.RawMe
 	if b.plan.packagesOnly() {
 		return b.packages(ctx)
 	}
-	b.outside = files[1]
+	b.stages = &stages.Stages{
+		Session: s, Hooks: b.plan.Hooks, Spec: b.plan.Spec, Resolve: b.resolve, HostFiles: true,
+		Tell: hooks.Target{
+			Outside: files[1], Epoch: b.plan.Spec.Epoch, Mode: b.plan.Mode, Format: b.format,
+			Verbosity: b.plan.Verbosity, Include: b.plan.Include,
+		},
+	}
 	return b.bootstrap(ctx)
 }
 
@@ -71,7 +76,7 @@ func (b *build) bootstrap(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, emulated.Close()) }()
-	stack, err := b.tree(ctx)
+	stack, err := b.stages.Tree(ctx)
 	if err != nil {
 		return err
 	}
@@ -100,75 +105,6 @@ func (b *build) emulate(ctx context.Context) (io.Closer, error) {
 	return b.Roots.Emulate(ctx, a, b.plan.Spec)
 }
 
-// tree makes the system with its packages. One with hooks before its packages are configured is made anew, as nobody
-// knows what they do; any other is a layer of the cache.
-func (b *build) tree(ctx context.Context) (*rootfs.Stack, error) {
-	if b.has(hooks.Setup) || b.has(hooks.Extract) || b.has(hooks.Essential) {
-		return b.fresh(ctx)
-	}
-	lock, err := b.resolve(ctx, b.plan.Spec)
-	if err != nil {
-		return nil, err
-	}
-	base, err := b.Roots.Base(ctx, lock)
-	if err != nil {
-		return nil, err
-	}
-	stack, err := b.Roots.Stack(base, b.Work)
-	if err != nil {
-		return nil, err
-	}
-	return stack, rootfs.CopyHostFiles(stack.Dir)
-}
-
-func (b *build) has(stage hooks.Stage) bool {
-	for _, h := range b.plan.Hooks {
-		if h.Stage == stage {
-			return true
-		}
-	}
-	return false
-}
-
-// fresh makes the system in a directory of its own and runs the hooks of each stage in their turn. What a setup hook has
-// made of apt's configuration is what packages are chosen by.
-func (b *build) fresh(ctx context.Context) (*rootfs.Stack, error) {
-	root := filepath.Join(b.Work, "tree")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return nil, fmt.Errorf("make the tree: %w", err)
-	}
-	if err := b.Roots.Skeleton(b.spec, root); err != nil {
-		return nil, err
-	}
-	if err := rootfs.CopyHostFiles(root); err != nil {
-		return nil, err
-	}
-	if b.has(hooks.Setup) {
-		if err := b.runHooks(ctx, hooks.Setup, root, nil); err != nil {
-			return nil, err
-		}
-		var err error
-		if b.spec, err = readApt(b.spec, root); err != nil {
-			return nil, err
-		}
-	}
-	lock, err := b.resolve(ctx, b.spec)
-	if err != nil {
-		return nil, err
-	}
-	return b.Roots.Fresh(ctx, lock, root, rootfs.Steps{
-		Unpacked: b.hookStep(hooks.Extract, root), Configured: b.hookStep(hooks.Essential, root),
-	})
-}
-
-// hookStep runs the hooks of a stage; nil where there are none, so that nothing is mounted for them.
-func (b *build) hookStep(stage hooks.Stage, root string) func(context.Context, chroot.Runner) error {
-	if !b.has(stage) {
-		return nil
-	}
-	return func(ctx context.Context, target chroot.Runner) error { return b.runHooks(ctx, stage, root, target) }
-}
-
 // complete does what comes after the packages and needs their programs: the initramfs, keys, the user's hooks.
 func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
 	if b.plan.configuresNothing() {
@@ -185,59 +121,7 @@ func (b *build) complete(ctx context.Context, stack *rootfs.Stack) (err error) {
 	if err := b.Roots.RenewKeys(ctx, stack, target); err != nil {
 		return err
 	}
-	if b.has(hooks.Customize) || rootfs.Skips(b.plan.Spec.Skip, rootfs.SkipLists) {
-		if err := b.Roots.WriteLists(ctx, b.spec, stack.Dir); err != nil {
-			return err
-		}
-	}
-	return b.runHooks(ctx, hooks.Customize, stack.Dir, target)
-}
-
-// hookTarget is what hooks are told.
-func (b *build) hookTarget(stage hooks.Stage, root string, target chroot.Runner) (hooks.Target, error) {
-	spec := b.spec
-	t := hooks.Target{
-		Root: root, Arch: spec.Arch, Suite: spec.Suite, Epoch: spec.Epoch, Log: b.Log, Runner: target, Outside: b.outside,
-		Skip: spec.Skip, Mode: b.mode(), Format: b.format, Verbosity: b.plan.Verbosity, Include: b.plan.Include,
-		AptConfig: filepath.Join(b.Work, "apt.conf"),
-	}
-	if len(spec.Archives) > 0 {
-		t.Mirror = spec.Archives[0].URI
-	}
-	if stage == hooks.Extract {
-		t.Essential = b.lock.EssentialFiles()
-	}
-	if program, err := os.Executable(); err == nil {
-		t.Program = program
-	}
-	err := os.WriteFile(t.AptConfig, []byte(outsideApt(spec, root)), 0o644)
-	if err != nil {
-		return t, fmt.Errorf("configure apt for hooks: %w", err)
-	}
-	return t, nil
-}
-
-// mode is how mmdebstrap would call the way in which the tree is made.
-func (b *build) mode() string {
-	switch {
-	case b.plan.Mode != "" && b.plan.Mode != "auto":
-		return b.plan.Mode
-	case namespace.RealRoot():
-		return "root"
-	}
-	return "unshare"
-}
-
-func (b *build) runHooks(ctx context.Context, stage hooks.Stage, root string, target chroot.Runner) error {
-	if !b.has(stage) {
-		return nil
-	}
-	b.Event(rootfs.Event{Stage: string(stage)})
-	t, err := b.hookTarget(stage, root, target)
-	if err != nil {
-		return err
-	}
-	return hooks.Run(ctx, b.plan.Hooks, stage, t)
+	return b.stages.Customize(ctx, stack.Dir, target)
 }
 
 // print writes what would be installed: the names alone in one line, as debootstrap does, or in the words of apt-get -s.

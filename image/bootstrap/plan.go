@@ -9,6 +9,7 @@ import (
 	"vmbuild/hooks"
 	"vmbuild/image"
 	"vmbuild/image/output"
+	"vmbuild/image/stages"
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/sources"
@@ -163,7 +164,7 @@ func (o Options) sources() ([]sources.File, error) {
 func (o Options) spec(files []sources.File) rootfs.Spec {
 	s := rootfs.Spec{
 		Arch: o.Architectures[0], Foreign: o.Architectures[1:], Suite: codename(o.Suite), Components: o.Components,
-		Archives: archives(files, o.Architectures), Variant: orElse(o.Variant, rootfs.DefaultVariant),
+		Archives: stages.Archives(files, o.Architectures), Variant: orElse(o.Variant, rootfs.DefaultVariant),
 		Include: o.Include, Exclude: o.Exclude, Omit: o.Omit, Recommends: o.Recommends,
 		Preferences: o.Preferences, DefaultRelease: o.Release, Debconf: o.Debconf,
 		Apt: configuration(o.AptOptions, ";"), Dpkg: configuration(o.DpkgOptions, ""),

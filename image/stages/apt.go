@@ -1,4 +1,4 @@
-package bootstrap
+package stages
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 	"vmbuild/rootfs/sources"
 )
 
-// archives are what the builder asks for packages: one for each address and suite of an entry for binary packages.
-func archives(files []sources.File, architectures []string) []rootfs.Source {
+// Archives are what the builder asks for packages: one for each address and suite of an entry for binary packages.
+func Archives(files []sources.File, architectures []string) []rootfs.Source {
 	var list []rootfs.Source
 	for _, f := range files {
 		for _, e := range f.Entries {
@@ -56,7 +56,8 @@ func outsideApt(spec rootfs.Spec, root string) string {
 }
 
 // readApt returns the Spec with what apt's configuration in the tree says now, where a setup hook may have changed it:
-// sources, options, preferences, and keys that are trusted for all sources.
+// sources, options, preferences, and keys that are trusted for all sources. A tree that had no sources, and has none now, is
+// of the archives that the Spec's suite is made of.
 func readApt(spec rootfs.Spec, root string) (rootfs.Spec, error) {
 	tree, err := os.OpenRoot(root)
 	if err != nil {
@@ -71,8 +72,11 @@ func readApt(spec rootfs.Spec, root string) (rootfs.Spec, error) {
 	if err != nil {
 		return spec, err
 	}
-	spec.Archives = archives(files, append([]string{spec.Arch}, spec.Foreign...))
-	if len(spec.Archives) == 0 {
+	found := Archives(files, append([]string{spec.Arch}, spec.Foreign...))
+	switch {
+	case len(found) > 0:
+		spec.Archives = found
+	case len(spec.Archives) > 0 || spec.Suite == "":
 		return spec, errors.New("read apt's configuration: the setup hooks have left no source of packages")
 	}
 	if spec.Apt, err = readParts(etc, "apt.conf", "", ".conf"); err != nil {
