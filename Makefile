@@ -4,9 +4,10 @@ GO := go
 TOOL := $(GO) tool -modfile=.ci/tools/go.mod
 # What the machine offers to tests that need more than Go; see test-all.
 export VMBUILD_TEST
+comma := ,
 FUZZTIME ?= 10s
 
-.PHONY: all build test test-all boot lint vet vulnerabilities cover fuzz clean help
+.PHONY: all build test test-all boot yarns hooks lint vet vulnerabilities cover fuzz clean help
 
 all: build test lint ## Build, test and lint: what runs on each change
 
@@ -22,6 +23,13 @@ test-all: ## Run all tests: a Debian mirror, namespaces, judging programs and QE
 
 boot: ## Start every image there is a test of (more than test-all: the whole matrix, half an hour)
 	VMBUILD_TEST=net,build,boot,matrix $(GO) test -timeout=90m -count=1 -v -run='^TestBoot$$' ./cmd/vmbuild
+
+yarns: ## Run the scenarios of yarns/: plans, and with TESTS=build real builds too (packages from MIRROR=URL)
+	VMBUILD_TEST=$(if $(filter build,$(TESTS)),net$(comma)build) MIRROR=$(MIRROR) \
+		$(GO) test -timeout=60m -count=1 -run='^TestScenarios$$' $(if $(TESTS),-v) ./yarns
+
+hooks: ## Have git try what is staged before each commit (.githooks/pre-commit)
+	git config core.hooksPath .githooks
 
 vet: ## Check the format and what go vet knows
 	@unformatted=$$(gofmt -l .); \

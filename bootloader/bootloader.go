@@ -44,7 +44,25 @@ type Bootloader interface {
 type Embedder interface {
 	// Embed writes the code to the disk. It needs what Configure left in t.Root, but not t.Runner. The partition table
 	// may be written before or after.
-	Embed(ctx context.Context, t Target, disk io.WriterAt) error
+	Embed(ctx context.Context, t Target, disk Disk) error
+}
+
+// Disk is the image of a disk that has its filesystems already.
+type Disk interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// Starter is what a Bootloader is as well that reads not every filesystem fit for /boot.
+type Starter interface {
+	// Starts says why a system with /boot on that filesystem is not started; nil if it is.
+	Starts(filesystem string) error
+}
+
+// Activator is what a Bootloader is as well that starts the partition marked for that: the one with /boot has to be
+// active (partition.Request).
+type Activator interface {
+	ActivePartition() bool
 }
 
 // Target is the system that shall start.
@@ -55,10 +73,11 @@ type Target struct {
 	Layout  *partition.Layout
 	Cmdline []string // further arguments of the kernel
 	Serial  bool     // loader and kernel use the first serial port as well as the screen
+	NoMBR   bool     // the code of the first sector, which starts the active partition, is left to others
 }
 
 // How to add one: a file with a type that is a Bootloader, and a row here; then go test ./bootloader.
-var table = []Bootloader{grubPC{}, grubEFI{}, none{}}
+var table = []Bootloader{grubPC{}, grubEFI{}, extlinux{}, none{}}
 
 // All returns the table's rows.
 func All() []Bootloader { return slices.Clone(table) }

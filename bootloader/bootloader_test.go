@@ -129,10 +129,10 @@ func (tg *target) added(t *testing.T) map[string]string {
 }
 
 func TestTable(t *testing.T) {
-	if diff := cmp.Diff([]string{"grub", "grub-efi", "none"}, Names()); diff != "" {
+	if diff := cmp.Diff([]string{"grub", "grub-efi", "extlinux", "none"}, Names()); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := Lookup("lilo"); fmt.Sprint(err) != `boot loader "lilo" is not one of grub, grub-efi, none` {
+	if _, err := Lookup("lilo"); fmt.Sprint(err) != `boot loader "lilo" is not one of grub, grub-efi, extlinux, none` {
 		t.Error(err)
 	}
 }
@@ -142,6 +142,8 @@ func TestNeeds(t *testing.T) {
 	want := map[string]string{
 		"grub amd64":       "grub-pc; gpt bios 1; msdos; grub-pc grub-pc/install_devices_empty boolean true",
 		"grub i386":        "grub-pc; gpt bios 1; msdos; grub-pc grub-pc/install_devices_empty boolean true",
+		"extlinux amd64":   "extlinux; gpt; msdos; ",
+		"extlinux i386":    "extlinux; gpt; msdos; ",
 		"grub-efi amd64":   "grub-efi-amd64 grub-efi-amd64-signed shim-signed; gpt esp 128; msdos esp 128; grub-efi-amd64 grub2/force_efi_extra_removable boolean true grub-efi-amd64 grub2/update_nvram boolean false",
 		"grub-efi arm64":   "grub-efi-arm64 grub-efi-arm64-signed shim-signed; gpt esp 128; msdos esp 128; grub-efi-arm64 grub2/force_efi_extra_removable boolean true grub-efi-arm64 grub2/update_nvram boolean false",
 		"grub-efi armhf":   "grub-efi-arm; gpt esp 128; msdos esp 128; grub-efi-arm grub2/force_efi_extra_removable boolean true grub-efi-arm grub2/update_nvram boolean false",
@@ -176,6 +178,7 @@ func TestNeeds(t *testing.T) {
 func TestSupports(t *testing.T) {
 	for _, test := range []struct{ loader, arch, want string }{
 		{"grub", "arm64", "boot loader grub starts PCs by their BIOS, which no machine of architecture arm64 has"},
+		{"extlinux", "armhf", "boot loader extlinux starts PCs by their BIOS, which no machine of architecture armhf has"},
 		{"grub-efi", "s390x", "boot loader grub-efi starts machines by UEFI, which Debian does not do on architecture s390x"},
 	} {
 		if got := fmt.Sprint(row(t, test.loader).Supports(architecture(t, test.arch))); got != test.want {

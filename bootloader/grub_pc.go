@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 
@@ -67,14 +66,14 @@ func configurePC(ctx context.Context, t Target) error {
 }
 
 // Embed writes boot.img and core.img as grub-bios-setup does (GRUB's util/setup.c), without its Reed-Solomon code.
-func (grubPC) Embed(_ context.Context, t Target, disk io.WriterAt) error {
+func (grubPC) Embed(_ context.Context, t Target, disk Disk) error {
 	if err := embedPC(t, disk); err != nil {
 		return fmt.Errorf("write boot code of grub: %w", err)
 	}
 	return nil
 }
 
-func embedPC(t Target, disk io.WriterAt) error {
+func embedPC(t Target, disk Disk) error {
 	root, err := os.OpenRoot(t.Root)
 	if err != nil {
 		return err
@@ -159,7 +158,7 @@ func linkCore(core []byte, start, room int64) ([]byte, error) {
 //	0x066   2      nop nop: correct drives that a BIOS says wrongly
 //	0x1b8   70     disk signature and partition table: stay
 //	0x1fe   2      55 aa
-func writeBoot(boot []byte, core int64, disk io.WriterAt) error {
+func writeBoot(boot []byte, core int64, disk Disk) error {
 	if len(boot) != sector || boot[0x1fe] != 0x55 || boot[0x1ff] != 0xaa {
 		return errors.New("boot.img is not a boot sector")
 	}

@@ -122,6 +122,13 @@ func (m memory) WriteAt(b []byte, at int64) (int, error) {
 	return copy(m[at:], b), nil
 }
 
+func (m memory) ReadAt(b []byte, at int64) (int, error) {
+	if at < 0 || at+int64(len(b)) > int64(len(m)) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	return copy(b, m[at:]), nil
+}
+
 // images makes a boot.img of bytes bb and a core.img of bytes cc, with what their fields have before.
 func images(sectors int) (boot, core []byte) {
 	boot = bytes.Repeat([]byte{0xbb}, 512)

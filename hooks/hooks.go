@@ -12,10 +12,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"vmbuild/hooks/transfer"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/namespace"
 )
 
 // Stage is the time at which a hook runs: the word in the code, in the progress line and in the manual.
@@ -41,7 +43,8 @@ func Stages() []Stage { return []Stage{Setup, Extract, Essential, Customize} }
 type Hook struct {
 	Stage Stage `json:"stage"`
 
-	// Path is a program on the host, relative to the working directory, that gets the tree and the image as arguments.
+	// Path is a program on the host, relative to the working directory, or else the name of a script in package examples,
+	// that gets the tree and the image as arguments.
 	Path string `json:"path,omitempty"`
 
 	// Command is what mmdebstrap takes as a hook: copy-in, copy-out, sync-in, sync-out, tar-in, tar-out, upload or
@@ -62,6 +65,7 @@ type Target struct {
 	Mirror string
 	Epoch  time.Time // SOURCE_DATE_EPOCH; zero: not set
 	Log    io.Writer // what hooks print
+	Work   string    // directory for what Path hooks find beside the tree; os.TempDir() if empty
 
 	Runner  chroot.Runner // runs chrooted hooks; nil: there can be none
 	Outside *os.File      // transfer.Listener's Conn: who has the host's files; nil: this process itself
@@ -77,20 +81,47 @@ type Target struct {
 	Program   string   // path of a program that does "--hook-helper" (transfer.Helper); empty: there is none
 }
 
-// Run runs the hooks of one stage in their order and stops at the first that fails.
-func Run(ctx context.Context, list []Hook, stage Stage, t Target) error {
-	for _, h := range list {
-		if h.Stage != stage {
-			continue
+// Run runs the hooks of one stage in their order and stops at the first that fails. In a build's own namespaces, what those
+// of the customize stage have mounted in the tree or left running is taken away after the last; hooks of earlier stages may
+// leave it for later ones.
+func Run(ctx context.Context, list []Hook, stage Stage, t Target) (err error) {
+	list = slices.DeleteFunc(slices.Clone(list), func(h Hook) bool { return h.Stage != stage })
+	if len(list) == 0 {
+		return nil
+	}
+	if stage == Customize && namespace.Inner() {
+		guard, watchErr := chroot.Watch(t.Root)
+		if watchErr != nil {
+			return watchErr
 		}
-		if err := run(ctx, h, t); err != nil {
-			return fmt.Errorf("run %s hook %s: %w", stage, h, err)
+		defer func() { err = errors.Join(err, guard.Restore()) }()
+	}
+	if slices.ContainsFunc(list, func(h Hook) bool { return h.Path != "" }) {
+		return runWithLibrary(ctx, list, t)
+	}
+	return runAll(ctx, list, t, nil)
+}
+
+// runWithLibrary runs hooks that may use the library.
+func runWithLibrary(ctx context.Context, list []Hook, t Target) (err error) {
+	l, err := openLibrary(t.Work, t.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return errors.Join(runAll(ctx, list, t, l), removePolicy(t.Root))
+}
+
+func runAll(ctx context.Context, list []Hook, t Target, l *library) error {
+	for _, h := range list {
+		if err := run(ctx, h, t, l); err != nil {
+			return fmt.Errorf("run %s hook %s: %w", h.Stage, h, err)
 		}
 	}
 	return nil
 }
 
-func run(ctx context.Context, h Hook, t Target) error {
+func run(ctx context.Context, h Hook, t Target, l *library) error {
 	w, err := h.work()
 	if err != nil {
 		return err
@@ -107,7 +138,7 @@ func run(ctx context.Context, h Hook, t Target) error {
 	if err != nil {
 		return fmt.Errorf("find the tree: %w", err)
 	}
-	if err := w.do(ctx, h, t); err != nil {
+	if err := w.do(ctx, h, t, l); err != nil {
 		return err
 	}
 	after, err := os.Stat(t.Root)
@@ -118,14 +149,20 @@ func run(ctx context.Context, h Hook, t Target) error {
 }
 
 // do does the work and returns a failure in the hook's own words.
-func (w work) do(ctx context.Context, h Hook, t Target) error {
+func (w work) do(ctx context.Context, h Hook, t Target, l *library) error {
 	switch {
 	case w.transfer != nil:
 		return runTransfer(ctx, *w.transfer, t)
 	case w.inside != "":
 		return runInside(ctx, w.inside, h.Stage, t)
+	case w.example != "":
+		path, err := l.example(w.example)
+		if err != nil {
+			return err
+		}
+		return runProgram(ctx, []string{path, t.Root, t.Image}, t, program{env: imageEnvironment(t, l.dir())})
 	case h.Path != "":
-		return runProgram(ctx, append(w.program, t.Root, t.Image), t, program{env: imageEnvironment(t)})
+		return runProgram(ctx, append(w.program, t.Root, t.Image), t, program{env: imageEnvironment(t, l.dir())})
 	default:
 		return runProgram(ctx, append(w.program, t.Root), t,
 			program{env: commandEnvironment(h.Stage, t), files: []*os.File{t.Outside}})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vmbuild/examples"
 	"vmbuild/hooks/transfer"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/namespace"
@@ -24,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	switch {
 	case namespace.Inner():
-		os.Exit(namespace.Serve(map[string]namespace.Handler{"hooks": serveHooks}))
+		os.Exit(namespace.Serve(map[string]namespace.Handler{"owners": serveOwners, "leavings": serveLeavings}))
 	case os.Args[0] == outerWord:
 		exit(runOuter())
 	case len(os.Args) > 1 && os.Args[1] == "--hook-helper":
@@ -60,7 +61,7 @@ func TestRun(t *testing.T) {
 	var log bytes.Buffer
 	root := t.TempDir()
 	target := Target{Root: root, Image: "x.img", Arch: "amd64", Suite: "trixie", Mirror: "http://m.example/debian",
-		Epoch: time.Unix(1700000000, 0), Log: &log}
+		Epoch: time.Unix(1700000000, 0), Log: &log, Work: t.TempDir()}
 	first := script(t, `echo first "$1" "$2" $ROOTDIR $VMBUILD_ARCH $VMBUILD_SUITE $VMBUILD_MIRROR $VMBUILD_IMAGE`)
 	second := script(t, `echo second $SOURCE_DATE_EPOCH $DEBIAN_FRONTEND $HOME $TMPDIR >&2`)
 	other := Hook{Stage: "other", Path: "/missing"}
@@ -327,6 +328,9 @@ func TestFind(t *testing.T) {
 		want string
 	}{
 		{Hook{Path: filepath.Join(dir, "none")}, "stat " + filepath.Join(dir, "none") + ": no such file or directory"},
+		{Hook{Path: "none"}, `there is no script "none", neither in the working directory nor among the examples (` +
+			strings.Join(examples.Names(), ", ") + ")"},
+		{Hook{Path: "./customise-sshd.sh"}, "stat " + filepath.Join(dir, "customise-sshd.sh") + ": no such file or directory"},
 		{Hook{Path: dir}, dir + " is a directory, not a program"},
 		{Hook{Path: plain}, plain + " is not executable (chmod +x " + plain + ")"},
 		{Hook{Command: plain}, plain + " is not executable (chmod +x " + plain + ")"},

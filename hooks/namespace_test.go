@@ -24,7 +24,7 @@ import (
 )
 
 // outerWord in argv[0] makes this test binary run hooks as a build of package image or bootstrap does: in namespaces,
-// with a listener outside.
+// with a listener outside. argv[1] is the handler that does.
 const outerWord = "hooks-test-outer"
 
 func runOuter() error {
@@ -34,13 +34,13 @@ func runOuter() error {
 	}
 	defer listener.Close()
 	return namespace.Run(context.Background(), namespace.Job{
-		Name: "hooks", Files: []*os.File{listener.Conn},
+		Name: os.Args[1], Files: []*os.File{listener.Conn},
 		Message: func(m json.RawMessage) { fmt.Println(string(m)) },
 	})
 }
 
-// serveHooks runs hooks on a tree and sends a listing of it.
-func serveHooks(ctx context.Context, c namespace.Call) (err error) {
+// serveOwners runs hooks on a tree and sends a listing of it.
+func serveOwners(ctx context.Context, c namespace.Call) (err error) {
 	dir, err := os.MkdirTemp("", "hooks-test-")
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func TestOwners(t *testing.T) {
 	writeNode(t, filepath.Join(dir, "disk.tar"), disk)
 
 	cmd := exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{outerWord}, Dir: dir, Env: append(os.Environ(), "TMPDIR=/tmp", "HOME=/"),
+		Path: "/proc/self/exe", Args: []string{outerWord, "owners"}, Dir: dir, Env: append(os.Environ(), "TMPDIR=/tmp", "HOME=/"),
 		SysProcAttr: &syscall.SysProcAttr{Credential: who},
 	}
 	out, err := cmd.CombinedOutput()

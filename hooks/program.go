@@ -71,10 +71,10 @@ func isPrivate(variable string) bool {
 }
 
 // imageEnvironment is the caller's as far as it may be, and what a hook may want to know of the build. PATH has the
-// places where an ordinary user's has not: chroot(8) is in one of them.
-func imageEnvironment(t Target) []string {
-	env := append(slices.DeleteFunc(os.Environ(), isPrivate),
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"), "HOME=/root")
+// library, and the places where an ordinary user's has not: chroot(8) is in one of them.
+func imageEnvironment(t Target, library string) []string {
+	env := append(slices.DeleteFunc(os.Environ(), isPrivate), "VMBUILD_HOOKS="+library,
+		"PATH="+library+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:"+os.Getenv("PATH"), "HOME=/root")
 	return append(env, commonEnvironment(t)...)
 }
 

@@ -3,12 +3,14 @@ package hooks
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"vmbuild/examples"
 	"vmbuild/hooks/transfer"
 )
 
@@ -25,6 +27,7 @@ type work struct {
 	transfer *transfer.Command
 	inside   string   // a command for the tree's shell
 	program  []string // its path and the arguments before those that it gets of the build
+	example  string   // name of a script in package examples
 }
 
 // Find returns the path of the program that a hook runs, empty for what needs none on the host, or an error that says
@@ -44,8 +47,7 @@ func Find(h Hook) (string, error) {
 func (h Hook) work() (work, error) {
 	switch {
 	case h.Path != "":
-		path, err := findFile(h.Path)
-		return work{program: []string{path}}, err
+		return findScript(h.Path)
 	case strings.TrimSpace(h.Command) == "":
 		return work{}, errors.New("the command is empty")
 	case h.Chrooted && h.Stage == Setup:
@@ -96,6 +98,19 @@ func findProgram(name string) (string, error) {
 		return "", fmt.Errorf("there is no program %q, neither in PATH nor in the working directory", name)
 	}
 	return findFile(name)
+}
+
+// findScript looks for a Path hook where its name says, and then among the examples.
+func findScript(name string) (work, error) {
+	path, err := findFile(name)
+	if !errors.Is(err, fs.ErrNotExist) || strings.Contains(name, "/") {
+		return work{program: []string{path}}, err
+	}
+	if _, found := examples.Script(name); !found {
+		return work{}, fmt.Errorf("there is no script %q, neither in the working directory nor among the examples (%s)",
+			name, strings.Join(examples.Names(), ", "))
+	}
+	return work{example: name}, nil
 }
 
 func findFile(name string) (string, error) {

@@ -2,8 +2,9 @@ package image
 
 import (
 	"context"
+	"errors"
 
-	"vmbuild/image/output"
+	"vmbuild/hooks/transfer"
 	"vmbuild/image/session"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/emulation"
@@ -17,10 +18,10 @@ type Result struct {
 	Outputs []Output
 }
 
-// Output is one file of a Result.
+// Output is one file or directory of a Result.
 type Output struct {
 	Path string
-	Size int64 // bytes, holes included
+	Size int64 // bytes, holes included; of a directory 0
 }
 
 // Names of the jobs that the inner half knows.
@@ -29,33 +30,35 @@ const (
 	runJob   = "run"
 )
 
-// Build makes the image of the plan. On failure no output path exists that did not exist before, and an old file there
+// Build makes the products of the plan. On failure no output path exists that did not exist before, and an old file there
 // is untouched. A cancelled context stops it at once.
-func Build(ctx context.Context, p *Plan, h Host) (*Result, error) {
+func Build(ctx context.Context, p *Plan, h Host) (_ *Result, err error) {
 	if err := Check(p, h); err != nil {
 		return nil, err
 	}
-	disk, err := output.Create(p.Image)
+	targets, err := openTargets(p)
 	if err != nil {
 		return nil, err
 	}
-	defer disk.Close()
+	defer func() { err = errors.Join(err, targets.close()) }()
 	if h.Users, err = emulated(p.Rootfs.Arch); err != nil {
 		return nil, err
 	}
-	if err := h.Run(ctx, buildJob, p, disk.File); err != nil {
+	outside, err := transfer.Listen()
+	if err != nil {
 		return nil, err
 	}
-	if err := disk.Sync(); err != nil {
+	defer outside.Close()
+	if err := h.Run(ctx, buildJob, p, append(targets.handles(), outside.Conn)...); err != nil {
+		return nil, err
+	}
+	if err := targets.finish(p); err != nil {
 		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := disk.Commit(); err != nil {
-		return nil, err
-	}
-	return &Result{Outputs: []Output{{Path: p.Image, Size: p.Layout.Size}}}, nil
+	return targets.commit(p)
 }
 
 // emulated says whether the programs of an architecture run here by emulation.

@@ -1,8 +1,10 @@
 package image
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vmbuild/hooks"
+	"vmbuild/image/output"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/emulation"
 	"vmbuild/rootfs/namespace"
@@ -39,6 +42,7 @@ func Check(p *Plan, h Host) error {
 	}
 	add(namespace.Check())
 	add(checkArch(p.Rootfs.Arch))
+	add(checkEmulator(p))
 	for _, path := range p.Rootfs.Keyrings {
 		add(checkKeyring(path))
 	}
@@ -46,9 +50,20 @@ func Check(p *Plan, h Host) error {
 		_, err := hooks.Find(hook)
 		add(err)
 	}
+	for _, path := range p.Rootfs.Include {
+		if filepath.IsAbs(path) {
+			add(checkDeb(path))
+		}
+	}
+	add(checkOwner(p.Owner))
 	add(checkRoom("the cache (--cache-dir)", h.Cache, cacheRoom))
 	add(checkRoom("temporary files (TMPDIR)", h.Temp, tempRoom))
-	add(checkOutput(p.Image))
+	for _, product := range p.Products {
+		add(checkProduct(product))
+	}
+	for _, path := range p.lists() {
+		add(checkProduct(Product{Option: "--pkglist", Path: path, Format: tarTree}))
+	}
 	if len(problems) > 0 {
 		return &MissingError{problems}
 	}
@@ -68,6 +83,26 @@ func checkArch(name string) error {
 	return nil
 }
 
+// checkEmulator says why the program of --foreign cannot run others in a tree, where it has no libraries of its own. It is
+// not looked at where none is needed.
+func checkEmulator(p *Plan) error {
+	a, err := arch.Lookup(p.Rootfs.Arch)
+	if err != nil || p.Emulator == "" || emulation.Native(a) {
+		return nil
+	}
+	program, err := elf.Open(p.Emulator)
+	if err != nil {
+		return fmt.Errorf("--foreign: %w", err)
+	}
+	defer program.Close()
+	for _, segment := range program.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return fmt.Errorf("--foreign=%s is not a static program: take that of package qemu-user-static, or leave the option out", p.Emulator)
+		}
+	}
+	return nil
+}
+
 func checkKeyring(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -76,18 +111,58 @@ func checkKeyring(path string) error {
 	return f.Close()
 }
 
-func checkOutput(path string) error {
-	dir := filepath.Dir(path)
-	if fi, err := os.Stat(path); err == nil && fi.IsDir() {
-		return fmt.Errorf("--image=%s is a directory: name a file in it", path)
-	} else if err == nil && !fi.Mode().IsRegular() {
-		return fmt.Errorf("--image=%s is not a regular file: name another one, and copy the image", path)
+// checkDeb looks at a package file; which package it is, the build reads.
+func checkDeb(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("--custom-package: %w", err)
 	}
-	if fi, err := os.Stat(dir); err != nil || !fi.IsDir() {
-		return fmt.Errorf("--image=%s: %s is not a directory: make it first", path, dir)
+	defer f.Close()
+	magic := make([]byte, len(debMagic))
+	if _, err := io.ReadFull(f, magic); err != nil || string(magic) != debMagic {
+		return fmt.Errorf("--custom-package=%s is not a package file (deb(5))", path)
 	}
-	if err := unix.Access(dir, unix.W_OK); err != nil {
-		return fmt.Errorf("--image=%s: no permission to write in %s", path, dir)
+	return nil
+}
+
+// debMagic is how an ar(5) archive begins, of which deb(5) files are a kind.
+const debMagic = "!<arch>\n"
+
+// checkOwner says why the products cannot be given to a user.
+func checkOwner(name string) error {
+	if name == "" {
+		return nil
+	}
+	uid, _, err := lookupOwner(name)
+	if err == nil && uid != os.Geteuid() && os.Geteuid() != 0 {
+		err = fmt.Errorf("--owner=%s: only root can give files to somebody else", name)
+	}
+	return err
+}
+
+// checkProduct says why a product cannot be written to its path.
+func checkProduct(p Product) error {
+	facts, err := output.Look(p.Path)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Option, err)
+	}
+	format, err := output.Lookup(p.Format)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Option, err)
+	}
+	switch dir := filepath.Dir(filepath.Clean(p.Path)); {
+	case facts.NoParent != "":
+		return fmt.Errorf("%s=%s: %s is not a directory: make it first", p.Option, p.Path, facts.NoParent)
+	case facts.Kind == output.Directory && !format.InPlace:
+		return fmt.Errorf("%s=%s is a directory: name a file in it", p.Option, p.Path)
+	case facts.Kind != output.Missing && facts.Kind != output.Directory && format.InPlace:
+		return fmt.Errorf("%s=%s is there and is not a directory", p.Option, p.Path)
+	case facts.Kind != output.Missing && facts.Kind != output.Regular && !format.InPlace && !format.Stream:
+		return fmt.Errorf("%s=%s is not a regular file: name another one, and copy the image", p.Option, p.Path)
+	case p.Format == plainTree && facts.Holds != "":
+		return fmt.Errorf("%s=%s is not empty: it has %s", p.Option, p.Path, facts.Holds)
+	case facts.Kind != output.Directory && unix.Access(dir, unix.W_OK) != nil:
+		return fmt.Errorf("%s=%s: no permission to write in %s", p.Option, p.Path, dir)
 	}
 	return nil
 }

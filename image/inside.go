@@ -6,12 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"vmbuild/bootloader"
 	"vmbuild/hooks"
+	"vmbuild/image/output"
+	"vmbuild/image/qcow2"
 	"vmbuild/image/session"
+	"vmbuild/image/stages"
 	"vmbuild/partition"
 	"vmbuild/partition/filesystem"
 	"vmbuild/rootfs"
@@ -35,7 +41,7 @@ func Handlers() map[string]namespace.Handler {
 
 // buildInside is the pipeline. It reads as a table of contents; what a stage needs of an earlier one is a value.
 func buildInside(ctx context.Context, s *session.Session, payload json.RawMessage, files []*os.File) (err error) {
-	b, err := openBuild(s, payload, files[0])
+	b, err := openBuild(s, payload, files)
 	if err != nil {
 		return err
 	}
@@ -44,24 +50,16 @@ func buildInside(ctx context.Context, s *session.Session, payload json.RawMessag
 		return err
 	}
 	defer func() { err = errors.Join(err, emulated.Close()) }()
-	lock, err := b.roots.Resolve(ctx, b.plan.Rootfs)
-	if err != nil {
-		return err
-	}
-	base, tools, err := b.baseAndTools(ctx, lock)
-	if err != nil {
-		return err
-	}
-	stack, err := b.roots.Stack(base, b.session.Work)
+	stack, tools, err := b.treeAndTools(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stack.Close()) }()
-	root, err := b.customize(ctx, lock, base, stack)
+	root, err := b.customize(ctx, stack)
 	if err != nil {
 		return err
 	}
-	return b.write(ctx, root, base, tools)
+	return b.write(ctx, root, stack.Epoch(), tools)
 }
 
 // build is what the stages of the inner half share: the plan, where they work, and whom they tell.
@@ -72,16 +70,27 @@ type build struct {
 	suite   suite.Suite
 	arch    arch.Arch
 	roots   *rootfs.Builder
-	disk    *os.File
+	stages  *stages.Stages
+	outputs []*os.File // of the products
+	lists   []*os.File // of Plan.lists
 }
 
-func openBuild(s *session.Session, payload json.RawMessage, disk *os.File) (*build, error) {
-	b := &build{session: s, roots: s.Roots, disk: disk}
+func openBuild(s *session.Session, payload json.RawMessage, files []*os.File) (*build, error) {
+	b := &build{session: s, roots: s.Roots}
 	err := json.Unmarshal(payload, &b.plan)
 	if err != nil {
 		return nil, fmt.Errorf("read the plan: %w", err)
 	}
-	b.roots.Offline = b.plan.Offline
+	n := len(b.plan.Products)
+	b.outputs, b.lists = files[:n], files[n:len(files)-1]
+	b.stages = &stages.Stages{
+		Session: s, Hooks: b.plan.Hooks, Spec: b.plan.Rootfs, Resolve: s.Roots.Resolve,
+		Tell: hooks.Target{
+			Image: b.plan.Name(), Outside: files[len(files)-1], Format: b.plan.Products[0].Format, Verbosity: 1,
+			Include: b.plan.Rootfs.Include,
+		},
+	}
+	b.roots.Offline, b.roots.Emulator = b.plan.Offline, b.plan.Emulator
 	if b.loader, err = bootloader.Lookup(b.plan.Bootloader); err != nil {
 		return nil, err
 	}
@@ -92,42 +101,58 @@ func openBuild(s *session.Session, payload json.RawMessage, disk *os.File) (*bui
 	return b, err
 }
 
-// baseAndTools makes both at the same time: the tools are small, and much of the base's time is spent in scripts that use
+// treeAndTools makes both at the same time: the tools are small, and much of the tree's time is spent in scripts that use
 // one processor.
-func (b *build) baseAndTools(ctx context.Context, lock *rootfs.Lock) (base *rootfs.Base, tools *chroot.Tools, err error) {
+func (b *build) treeAndTools(ctx context.Context) (stack *rootfs.Stack, tools *chroot.Tools, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		base, err = b.roots.Base(ctx, lock)
+		stack, err = b.stages.Tree(ctx)
 		return err
 	})
-	group.Go(func() (err error) {
-		tools, err = b.roots.Quietly().Tools(ctx, b.plan.Rootfs, b.toolPackages())
+	group.Go(func() error {
+		packages, err := b.toolPackages()
+		if err == nil && len(packages) > 0 {
+			tools, err = b.roots.Quietly().Tools(ctx, b.plan.Rootfs, packages)
+		}
 		return err
 	})
 	err = group.Wait()
-	return base, tools, err
+	if err != nil && stack != nil {
+		err = errors.Join(err, stack.Close())
+	}
+	return stack, tools, err
 }
 
-// toolPackages are the Debian packages whose programs write the plan's filesystems.
-func (b *build) toolPackages() []string {
+// toolPackages are the Debian packages whose programs write the plan's products.
+func (b *build) toolPackages() ([]string, error) {
 	var names []string
-	for _, p := range b.plan.Layout.Partitions {
-		if fs, err := filesystem.Lookup(p.Filesystem); err == nil {
-			names = append(names, fs.Tools...)
+	if b.plan.Layout != nil {
+		for _, p := range b.plan.Layout.Partitions {
+			if fs, err := filesystem.Lookup(p.Filesystem); err == nil {
+				names = append(names, fs.Tools...)
+			}
 		}
 	}
-	return unique(names)
+	for _, p := range b.plan.Products {
+		format, compression, err := p.form()
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, format.Packages(compression)...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
-// customize makes the base the system of the plan: files, accounts, the user's hooks, boot loader, initramfs.
-func (b *build) customize(ctx context.Context, lock *rootfs.Lock, base *rootfs.Base, stack *rootfs.Stack) (_ *tree.Tree, err error) {
+// customize makes the tree the system of the plan: files, accounts, the user's hooks, boot loader, initramfs.
+func (b *build) customize(ctx context.Context, stack *rootfs.Stack) (_ *tree.Tree, err error) {
 	dir, err := os.OpenRoot(stack.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the tree: %w", err)
 	}
 	defer dir.Close()
 	config := b.plan.System
-	config.Sources = aptSources(lock.Sources)
+	config.Sources = aptSources(b.stages.Lock.Sources, b.plan.AptMirror, b.suite)
 	if err := system.Prepare(dir, config); err != nil {
 		return nil, err
 	}
@@ -139,16 +164,15 @@ func (b *build) customize(ctx context.Context, lock *rootfs.Lock, base *rootfs.B
 	if err := system.Apply(ctx, target, config); err != nil {
 		return nil, err
 	}
-	if err := b.runHooks(ctx, lock, base, stack); err != nil {
+	if err := b.hooksAndInitramfs(ctx, stack, target); err != nil {
 		return nil, err
 	}
-	if err := b.roots.MakeInitramfs(ctx, stack, target); err != nil {
-		return nil, err
+	if b.plan.Layout != nil {
+		if err := b.configureLoader(ctx, target, stack.Dir); err != nil {
+			return nil, err
+		}
 	}
-	if err := b.configureLoader(ctx, target, stack.Dir); err != nil {
-		return nil, err
-	}
-	if err := b.roots.RenewKeys(ctx, stack, target); err != nil {
+	if err := b.writeLists(ctx, target); err != nil {
 		return nil, err
 	}
 	if err := target.Close(); err != nil {
@@ -163,33 +187,42 @@ func (b *build) customize(ctx context.Context, lock *rootfs.Lock, base *rootfs.B
 	return &tree.Tree{Dir: stack.Dir, Devices: tree.StandardDevices()}, nil
 }
 
-// aptSources turns the archives of the build into those of the system: one stanza for suites of the same archive.
-func aptSources(list []rootfs.Source) []system.Source {
-	var sources []system.Source
-	for _, s := range list {
-		if n := len(sources); n > 0 && sources[n-1].URI == s.URI {
-			sources[n-1].Suites = append(sources[n-1].Suites, s.Suite)
-			continue
-		}
-		sources = append(sources, system.Source{
-			URI: s.URI, Suites: []string{s.Suite}, Components: s.Components, SignedBy: s.SignedBy,
-		})
+// hooksAndInitramfs runs the user's hooks and makes the initramfs of what they leave; or, if the plan says so, of what the
+// packages brought.
+func (b *build) hooksAndInitramfs(ctx context.Context, stack *rootfs.Stack, target chroot.Runner) error {
+	steps := []func() error{
+		func() error {
+			b.stages.Tell.Epoch = stack.Epoch()
+			return b.stages.Customize(ctx, stack.Dir, target)
+		},
+		func() error { return b.roots.MakeInitramfs(ctx, stack, target) },
 	}
-	return sources
+	if b.plan.EarlyInitramfs {
+		slices.Reverse(steps)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (b *build) runHooks(ctx context.Context, lock *rootfs.Lock, base *rootfs.Base, stack *rootfs.Stack) error {
-	if len(b.plan.Hooks) == 0 {
+// writeLists writes what --pkglist asks for, in the words of the system's own dpkg.
+func (b *build) writeLists(ctx context.Context, target chroot.Runner) error {
+	if len(b.lists) == 0 {
 		return nil
 	}
-	if err := b.roots.WriteLists(ctx, b.plan.Rootfs, stack.Dir); err != nil {
-		return err
+	for i, args := range [][]string{
+		{"dpkg", "--list"},
+		{"dpkg-query", "--show", "--showformat", `${binary:Package}\t${Version}\n`},
+	} {
+		list := chroot.Command{Args: args, Env: []string{"COLUMNS=160"}, Stdout: b.lists[i]}
+		if err := target.Run(ctx, list); err != nil {
+			return fmt.Errorf("list packages: %w", err)
+		}
 	}
-	b.session.Event(rootfs.Event{Stage: string(hooks.Customize)})
-	return hooks.Run(ctx, b.plan.Hooks, hooks.Customize, hooks.Target{
-		Root: stack.Dir, Image: b.plan.Image, Arch: b.plan.Rootfs.Arch, Suite: b.plan.Rootfs.Suite,
-		Mirror: lock.Sources[0].URI, Epoch: base.Epoch, Log: b.session.Log,
-	})
+	return nil
 }
 
 func (b *build) configureLoader(ctx context.Context, target chroot.Runner, root string) error {
@@ -199,15 +232,62 @@ func (b *build) configureLoader(ctx context.Context, target chroot.Runner, root 
 
 func (b *build) loaderTarget(target chroot.Runner, root string) bootloader.Target {
 	return bootloader.Target{
-		Arch: b.arch, Root: root, Runner: target, Layout: b.plan.Layout, Serial: b.plan.Serial,
+		Arch: b.arch, Root: root, Runner: target, Layout: b.plan.Layout, Serial: b.plan.Serial, NoMBR: b.plan.NoMBR,
 	}
 }
 
-// write makes the disk: filesystems filled from the tree, then the partition table, then boot code.
-func (b *build) write(ctx context.Context, root *tree.Tree, base *rootfs.Base, tools *chroot.Tools) error {
-	layout := b.plan.Layout
+// write makes the disk, if one of the products is of it, and then all products.
+func (b *build) write(ctx context.Context, root *tree.Tree, epoch time.Time, tools *chroot.Tools) error {
 	b.session.Event(rootfs.Event{Stage: "write"})
-	if err := b.disk.Truncate(layout.Size); err != nil {
+	var disk *os.File
+	if b.plan.Layout != nil {
+		var err error
+		if disk, err = b.openDisk(); err != nil {
+			return err
+		}
+		defer disk.Close()
+		if err := b.writeDisk(ctx, disk, root, epoch, tools); err != nil {
+			return err
+		}
+	}
+	for i, p := range b.plan.Products {
+		format, compression, err := p.form()
+		if err != nil {
+			return err
+		}
+		clusters, err := qcow2.LookupCompression(p.clusters())
+		if err != nil {
+			return err
+		}
+		j := output.Job{
+			Tree: root, Disk: disk, Out: b.outputs[i], Compression: compression, Epoch: epoch, Temp: b.session.Work,
+			Toolbox: tools, Qcow2: qcow2.Options{Compression: clusters},
+		}
+		if err := format.Write(ctx, j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openDisk is the raw image among the products, or a file that does not outlive the build.
+func (b *build) openDisk() (*os.File, error) {
+	for i, p := range b.plan.Products {
+		if p.Format == rawDisk {
+			return b.outputs[i], nil
+		}
+	}
+	disk, err := os.Create(filepath.Join(b.session.Work, "disk"))
+	if err != nil {
+		return nil, fmt.Errorf("make the disk: %w", err)
+	}
+	return disk, nil
+}
+
+// writeDisk makes the disk: filesystems filled from the tree, then the partition table, then boot code.
+func (b *build) writeDisk(ctx context.Context, disk *os.File, root *tree.Tree, epoch time.Time, tools *chroot.Tools) error {
+	layout := b.plan.Layout
+	if err := disk.Truncate(layout.Size); err != nil {
 		return fmt.Errorf("size the disk: %w", err)
 	}
 	for _, p := range layout.Partitions {
@@ -219,19 +299,19 @@ func (b *build) write(ctx context.Context, root *tree.Tree, base *rootfs.Base, t
 			return err
 		}
 		err = fs.Make(ctx, filesystem.Job{
-			Disk: b.disk, Offset: p.Offset(), Size: p.Bytes(), UUID: p.UUID,
-			Tree: root, Dir: p.Mount, Exclude: layout.Below(p.Mount), Epoch: base.Epoch,
-			Disable: b.suite.Ext4Without, Temp: b.session.Work, Toolbox: tools,
+			Disk: disk, Offset: p.Offset(), Size: p.Bytes(), UUID: p.UUID,
+			Tree: root, Dir: p.Mount, Exclude: layout.Below(p.Mount), Epoch: epoch,
+			Disable: b.suite.Without(p.Filesystem), Temp: b.session.Work, Toolbox: tools,
 		})
 		if err != nil {
 			return err
 		}
 	}
-	if err := partition.WriteTable(b.disk, layout); err != nil {
+	if err := partition.WriteTable(disk, layout); err != nil {
 		return err
 	}
 	if loader, ok := b.loader.(bootloader.Embedder); ok {
-		return loader.Embed(ctx, b.loaderTarget(nil, root.Dir), b.disk)
+		return loader.Embed(ctx, b.loaderTarget(nil, root.Dir), disk)
 	}
 	return nil
 }

@@ -26,17 +26,24 @@ import (
 // Plan is everything about a build that can be decided without disk and network. Two equal Options give equal Plans on
 // any host; identifiers, crypt salts and the layout are already in it.
 type Plan struct {
-	Image      string            `json:"image"`
-	Rootfs     rootfs.Spec       `json:"rootfs"`
-	System     system.Config     `json:"system"`
-	Hooks      []hooks.Hook      `json:"hooks,omitempty"`
-	Bootloader string            `json:"bootloader"`
-	Serial     bool              `json:"serial"` // kernel and boot loader use the first serial port too
-	Layout     *partition.Layout `json:"layout"`
-	Seed       string            `json:"seed"` // 32 bytes in hex, origin of all identifiers
-	Epoch      time.Time         `json:"epoch,omitzero"`
-	Offline    bool              `json:"offline,omitempty"` // everything comes from the cache
-	Notes      []string          `json:"notes,omitempty"`   // choices the user did not make and should hear of
+	Products       []Product         `json:"products"`
+	Rootfs         rootfs.Spec       `json:"rootfs"`
+	System         system.Config     `json:"system"`
+	Hooks          []hooks.Hook      `json:"hooks,omitempty"`
+	Bootloader     string            `json:"bootloader"`
+	Serial         bool              `json:"serial"`           // kernel and boot loader use the first serial port too
+	Layout         *partition.Layout `json:"layout,omitempty"` // of the disk; nil: none of the products is one
+	NoMBR          bool              `json:"noMBR,omitempty"`  // no boot code in the first sector
+	Seed           string            `json:"seed"`             // 32 bytes in hex, origin of all identifiers
+	Epoch          time.Time         `json:"epoch,omitzero"`
+	Offline        bool              `json:"offline,omitempty"`        // everything comes from the cache
+	AptMirror      string            `json:"aptMirror,omitempty"`      // URL that the system's apt has in place of the build's mirror
+	Emulator       string            `json:"emulator,omitempty"`       // path of a qemu-user program; empty: found or fetched
+	Owner          string            `json:"owner,omitempty"`          // user whose the products shall be; empty: the caller's
+	Allocate       bool              `json:"allocate,omitempty"`       // images have all their room on the disk
+	PkgList        bool              `json:"pkgList,omitempty"`        // lists of the packages are written beside the first product
+	EarlyInitramfs bool              `json:"earlyInitramfs,omitempty"` // the initramfs is not made anew after the hooks
+	Notes          []string          `json:"notes,omitempty"`          // choices the user did not make and should hear of
 }
 
 // RefusedError lists what keeps options from becoming a plan, in the options' own names.
@@ -67,37 +74,61 @@ func NewPlan(o Options) (*Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("derive identifiers: %w", err)
 	}
-	layout, err := partition.Place(partition.Spec{
+	config, err := systemConfig(o, target, seed)
+	if err != nil {
+		return nil, fmt.Errorf("hash passwords: %w", err)
+	}
+	p := &Plan{
+		Products: target.products, Rootfs: spec(o, target), System: config, Bootloader: target.loader.Name(),
+		Serial: !o.NoSerialConsole, NoMBR: o.NoMBR, Seed: hex.EncodeToString(seed[:]), Epoch: o.Epoch,
+		Offline: o.Offline, AptMirror: o.AptMirror, Emulator: o.Emulator, Owner: o.Owner, Allocate: o.NoSparse, PkgList: o.PkgList,
+		EarlyInitramfs: o.NoUpdateInitramfs, Hooks: o.hooks(), Notes: target.notes,
+	}
+	if !hasDisk(p.Products) {
+		p.Bootloader = noLoader
+		return p, nil
+	}
+	p.Layout, err = partition.Place(partition.Spec{
 		Table: o.PartType, Size: int64(o.Size), Offset: int64(o.BootOffset), Flag: o.BootFlag, Seed: seed,
 		Arch: target.arch, Requests: requests(o, target),
 	})
 	if err != nil {
 		return nil, &RefusedError{[]string{fmt.Sprintf("--size=%s: %v", o.Size, err)}}
 	}
-	config, err := systemConfig(o, target, seed)
-	if err != nil {
-		return nil, fmt.Errorf("hash passwords: %w", err)
-	}
-	p := &Plan{
-		Image: o.Image, Rootfs: spec(o, target), System: config, Bootloader: target.loader.Name(),
-		Serial: !o.NoSerialConsole, Layout: layout, Seed: hex.EncodeToString(seed[:]), Epoch: o.Epoch,
-		Offline: o.Offline,
-	}
-	p.System.Mounts = layout.Mounts()
-	for _, script := range o.Customize {
-		p.Hooks = append(p.Hooks, hooks.Hook{Stage: hooks.Customize, Path: script})
-	}
-	if !o.Grub {
-		p.Notes = append(p.Notes, "no boot loader was named: installing "+target.loader.Name()+" (--grub)")
-	}
+	p.System.Mounts = p.Layout.Mounts()
 	return p, nil
+}
+
+// Name is the path of the first product, which scripts know the build by.
+func (p *Plan) Name() string { return p.Products[0].Path }
+
+// Image is the path of the first product that is an image of a disk; empty: none is.
+func (p *Plan) Image() string {
+	for _, product := range p.Products {
+		if hasDisk([]Product{product}) {
+			return product.Path
+		}
+	}
+	return ""
+}
+
+// hooks lists the scripts of vmdebootstrap's option, then the hooks of mmdebstrap's.
+func (o Options) hooks() []hooks.Hook {
+	var list []hooks.Hook
+	for _, script := range o.Customize {
+		list = append(list, hooks.Hook{Stage: hooks.Customize, Path: script})
+	}
+	return append(list, o.Hooks...)
 }
 
 // target is what the options' names stand for in the tables.
 type target struct {
-	arch   arch.Arch
-	suite  suite.Suite
-	loader bootloader.Bootloader
+	arch     arch.Arch
+	suite    suite.Suite
+	loader   bootloader.Bootloader
+	products []Product
+	opts     DebootstrapOpts // of --debootstrapopts and of the suite's script
+	notes    []string        // choices the user did not make
 }
 
 // PartTypes are the kinds of partition table, the default first.
@@ -108,6 +139,17 @@ func RootTypes() []string {
 	var names []string
 	for _, f := range filesystem.All() {
 		if f.POSIX {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+// BootTypes are the filesystems that /boot can be: boards' firmware reads FAT.
+func BootTypes() []string {
+	var names []string
+	for _, f := range filesystem.All() {
+		if f.POSIX || f.Boot {
 			names = append(names, f.Name)
 		}
 	}
@@ -140,30 +182,36 @@ func check(o Options) (target, []string) {
 	if t.arch, err = arch.Lookup(o.Arch); err != nil {
 		refuse("--arch: %v", err)
 	}
-	if o.Image == "" {
-		refuse("no output: give a disk image filename with --image (this version writes neither --tarball nor --squash)")
+	if t.opts, err = o.debootstrapOpts(); err != nil {
+		refuse("--debootstrapopts: %v", err)
 	}
+	if err := t.opts.checkUsr(t.suite); err != nil {
+		refuse("--debootstrapopts: %v", err)
+	}
+	t.notes = t.opts.Notes
+	t.products = o.products(refuse)
 	if o.Size <= MinimumSize {
 		refuse("--size=%s is too small for a bootstrap: a Debian system needs more than %s", o.Size, MinimumSize)
 	}
 	checkMirrors(o, refuse)
+	checkNetwork(o, refuse)
 	checkUEFI(o, t.arch, refuse)
+	checkWheezy(o, t, refuse)
 	checkPartitions(o, refuse)
 	checkSystem(o, refuse)
 	if len(problems) > 0 {
 		return t, problems
 	}
-	if t.loader, err = bootloader.Lookup(loaderName(o)); err == nil {
-		err = t.loader.Supports(t.arch)
-	}
-	if err != nil {
+	if err := t.chooseLoader(o); err != nil {
 		refuse("%v", err)
 	}
 	return t, problems
 }
 
 func checkMirrors(o Options, refuse func(string, ...any)) {
-	for _, c := range []struct{ option, value string }{{"--mirror", o.Mirror}, {"--security-mirror", o.Security}} {
+	for _, c := range []struct{ option, value string }{
+		{"--mirror", o.Mirror}, {"--security-mirror", o.Security}, {"--apt-mirror", o.AptMirror},
+	} {
 		if c.value == "" || c.option == "--security-mirror" && c.value == mirror.None {
 			continue
 		}
@@ -174,13 +222,22 @@ func checkMirrors(o Options, refuse func(string, ...any)) {
 	}
 }
 
+func checkNetwork(o Options, refuse func(string, ...any)) {
+	if o.AptMirror != "" && !o.ConfigureApt {
+		refuse("--apt-mirror requires --configure-apt as well")
+	}
+	if o.NoNetworkd && o.NoUpdateInitramfs {
+		refuse("--no-systemd-networkd and --no-update-initramfs: giving network interfaces their old names requires updating the initramfs")
+	}
+}
+
 func checkUEFI(o Options, a arch.Arch, refuse func(string, ...any)) {
 	switch {
 	case o.UseUEFI && !o.Grub:
 		refuse("--use-uefi: UEFI images are started by Grub: add --grub")
 	case o.UseUEFI && a.Name != "" && !a.UEFI():
 		refuse("--use-uefi: %s is not a supported architecture for UEFI", a.Name)
-	case !o.UseUEFI && a.Name == "arm64":
+	case !o.UseUEFI && o.Image != "" && a.Name == "arm64":
 		refuse("--arch=arm64: an arm64 image is started by UEFI: add --grub --use-uefi")
 	}
 	if o.UseUEFI && o.BootSize != 0 {
@@ -197,6 +254,20 @@ func checkUEFI(o Options, a arch.Arch, refuse func(string, ...any)) {
 	}
 }
 
+// checkWheezy refuses what the oldest releases cannot do, in the words that users of vmdebootstrap know.
+func checkWheezy(o Options, t target, refuse func(string, ...any)) {
+	if t.suite.Codename == "" || t.arch.Name == "" {
+		return
+	}
+	name := strings.ToUpper(t.suite.Codename[:1]) + t.suite.Codename[1:]
+	if o.UseUEFI && !t.suite.UEFI(t.arch.Name) {
+		refuse("--use-uefi: Only amd64 supports UEFI in %s", name)
+	}
+	if hasDisk(t.products) && o.RootType == "ext4" && !t.suite.StartsFromExt4() {
+		refuse("--roottype=ext4: %s images using ext4 will not be able to boot: take ext3 or ext2", name)
+	}
+}
+
 func checkPartitions(o Options, refuse func(string, ...any)) {
 	for _, c := range []struct {
 		option, value string
@@ -204,7 +275,7 @@ func checkPartitions(o Options, refuse func(string, ...any)) {
 	}{
 		{"--part-type", o.PartType, PartTypes()},
 		{"--roottype", o.RootType, RootTypes()},
-		{"--boottype", o.BootType, RootTypes()},
+		{"--boottype", o.BootType, BootTypes()},
 	} {
 		if !slices.Contains(c.choices, c.value) {
 			refuse("%s=%s is not one of %s", c.option, c.value, strings.Join(c.choices, ", "))
@@ -231,13 +302,13 @@ func checkSystem(o Options, refuse func(string, ...any)) {
 	if o.RootPassword != "" && o.LockRootPassword {
 		refuse("--root-password and --lock-root-password: not both")
 	}
-	seen := map[string]bool{"root": true}
+	seen := map[string]bool{}
 	for _, u := range o.Users {
 		name, password, _ := strings.Cut(u, "/")
 		switch {
 		case !userRule.MatchString(name):
 			refuse("--user=%s is not a user name (a lower case letter, then letters, digits, - and _)", name)
-		case seen[name]:
+		case seen[name] || system.IsStandardAccount(name):
 			refuse("--user=%s: the account is there already", name)
 		case strings.ContainsAny(password, "\n\x00"):
 			refuse("--user=%s: a password is one line", name)
@@ -247,14 +318,11 @@ func checkSystem(o Options, refuse func(string, ...any)) {
 	if strings.ContainsAny(o.RootPassword, "\n\x00") {
 		refuse("--root-password: a password is one line")
 	}
-}
-
-// loaderName is the row of the table of boot loaders that the options mean.
-func loaderName(o Options) string {
-	if o.UseUEFI {
-		return "grub-efi"
+	if o.SerialCommand != "" {
+		if err := system.CheckGetty(o.SerialCommand); err != nil {
+			refuse("--serial-console-command=%s: %v", o.SerialCommand, err)
+		}
 	}
-	return "grub"
 }
 
 // requests are the partitions that the boot loader wants and those of the options. Package partition orders them.
@@ -273,7 +341,22 @@ func requests(o Options, t target) []partition.Request {
 		list = append(list, partition.Request{Name: "swap", Role: partition.Swap, Size: int64(o.Swap),
 			Filesystem: "swap", Option: "--swap"})
 	}
-	return append(list, partition.Request{Name: "root", Role: partition.Root, Filesystem: o.RootType, Mount: "/"})
+	list = append(list, partition.Request{Name: "root", Role: partition.Root, Filesystem: o.RootType, Mount: "/"})
+	if a, ok := t.loader.(bootloader.Activator); ok && a.ActivePartition() {
+		activate(list)
+	}
+	return list
+}
+
+// activate marks the partition with /boot.
+func activate(list []partition.Request) {
+	boot := len(list) - 1 // the root partition
+	for i, r := range list {
+		if r.Role == partition.Boot {
+			boot = i
+		}
+	}
+	list[boot].Active = true
 }
 
 // spec names the packages: the variant's, what makes a system start, what the options ask for.
@@ -284,29 +367,60 @@ func spec(o Options, t target) rootfs.Spec {
 	case o.KernelPackage != "":
 		include = append(include, o.KernelPackage)
 	default:
-		include = append(include, t.arch.Kernel)
+		include = append(include, t.suite.Kernel(t.arch.Name, t.arch.Kernel))
 	}
 	include = append(include, t.loader.Packages(t.arch)...)
-	include = append(include, "systemd-sysv")
-	include = append(include, t.suite.Packages...)
-	if t.suite.Resolver != "" {
-		include = append(include, t.suite.Resolver)
-	}
+	include = append(include, t.systemPackages(o)...)
+	include = append(include, filesystemPackages(o, t)...)
 	if o.Sudo {
 		include = append(include, "sudo")
 	}
+	include = append(include, t.opts.Include...)
+	include = unique(append(include, o.Packages...))
 	return rootfs.Spec{
-		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: o.Mirror, Security: o.Security, NoUpdates: o.NoUpdates, Variant: rootfs.DefaultVariant,
-		Include: unique(append(include, o.Packages...)), Debconf: t.loader.Debconf(t.arch),
-		Keyrings: keyrings(o), IgnoreValidUntil: o.NoCheckValidUntil, Epoch: o.Epoch,
+		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: orElse(o.Mirror, o.Script.Mirror), Security: o.Security,
+		NoUpdates: o.NoUpdates, ExtraSuites: t.opts.ExtraSuites, InRelease: t.opts.InRelease, Components: t.opts.Components,
+		Variant: orElse(t.opts.Variant, rootfs.DefaultVariant), Include: append(include, o.CustomDebs...), Exclude: t.opts.Exclude,
+		Debconf: t.loader.Debconf(t.arch), Keyrings: keyrings(orElse(o.Keyring, t.opts.Keyring)),
+		Unauthenticated: t.opts.NoCheck, IgnoreValidUntil: o.NoCheckValidUntil, TLS: t.opts.TLS, SplitUsr: t.opts.SplitUsr,
+		Epoch: o.Epoch,
 	}
 }
 
-func keyrings(o Options) []string {
-	if o.Keyring == "" {
+// filesystemPackages are what the system needs to mount its filesystems.
+func filesystemPackages(o Options, t target) []string {
+	if !hasDisk(t.products) {
 		return nil
 	}
-	return []string{o.Keyring}
+	var names []string
+	for _, r := range requests(o, t) {
+		if fs, err := filesystem.Lookup(r.Filesystem); err == nil {
+			names = append(names, fs.Packages...)
+		}
+	}
+	return names
+}
+
+// systemPackages make a system start and reach the network.
+func (t target) systemPackages(o Options) []string {
+	names := slices.Clone(t.suite.Packages)
+	if init := t.suite.Init(); init != "" {
+		names = append([]string{init}, names...)
+	}
+	if o.NoNetworkd || !t.suite.Networkd() {
+		return append(names, t.suite.Ifupdown(o.EnableDHCP)...)
+	}
+	if t.suite.Resolver != "" {
+		names = append(names, t.suite.Resolver)
+	}
+	return names
+}
+
+func keyrings(path string) []string {
+	if path == "" {
+		return nil
+	}
+	return []string{path}
 }
 
 func unique(names []string) []string {
@@ -320,16 +434,27 @@ func unique(names []string) []string {
 }
 
 func systemConfig(o Options, t target, seed [32]byte) (system.Config, error) {
-	c := system.Config{Hostname: o.Hostname, Sudo: o.Sudo, Networkd: true, Resolved: true}
+	c := system.Config{
+		Hostname: o.Hostname, Sudo: o.Sudo, OneLine: !t.suite.Deb822(), Networkd: t.suite.Networkd() && !o.NoNetworkd,
+		DHCP: o.EnableDHCP, KernelNames: o.NoNetworkd,
+	}
+	if c.Networkd {
+		c.ResolvConf = t.suite.ResolvConf()
+	} else {
+		c.Ifupdown = true
+	}
+	if !o.NoSerialConsole {
+		c.Getty = system.Getty{Port: t.arch.Console, Command: o.SerialCommand}
+	}
 	var err error
-	if c.Root, err = password("root", o.RootPassword, seed); err != nil {
+	if c.Root, err = password("root", o.RootPassword, t.suite, seed); err != nil {
 		return system.Config{}, err
 	}
 	c.Root.Locked = o.LockRootPassword
 	for _, u := range o.Users {
 		name, plain, _ := strings.Cut(u, "/")
 		user := system.User{Name: name}
-		if user.Password, err = password(name, plain, seed); err != nil {
+		if user.Password, err = password(name, plain, t.suite, seed); err != nil {
 			return system.Config{}, err
 		}
 		c.Users = append(c.Users, user)
@@ -339,14 +464,16 @@ func systemConfig(o Options, t target, seed [32]byte) (system.Config, error) {
 
 // seed is the origin of every identifier: --seed, or a hash over the options, so that equal builds are equal images and
 // different ones never share a UUID. Passwords are left out: an identifier must not help anybody to guess one; and so is
-// what an archive is believed by and how it is reached. What scripts do and which versions the archive has is not known
-// when a plan is made.
+// what an archive is believed by and how it is reached, and what else is made of the same system. What scripts do and which
+// versions the archive has is not known when a plan is made.
 func (o Options) seed() ([32]byte, error) {
 	if o.Seed != "" {
 		return sha256.Sum256([]byte("seed " + o.Seed)), nil
 	}
 	o.Image, o.Keyring = filepath.Base(o.Image), ""
-	o.NoCheckValidUntil, o.Offline = false, false
+	o.Tarball, o.Squash, o.Directory, o.OutputImages, o.Formats = "", "", "", nil, nil
+	o.ConvertQcow2, o.Qcow2Compression, o.Owner, o.NoSparse, o.PkgList = false, "", "", false, false
+	o.NoCheckValidUntil, o.Offline, o.Emulator = false, false, ""
 	o.RootPassword = ""
 	o.Users = slices.Clone(o.Users)
 	for i, u := range o.Users {

@@ -29,6 +29,8 @@ type RunOptions struct {
 	Snapshot  bool              `json:"snapshot"`
 	Forward   []machine.Forward `json:"forward,omitempty"`
 
+	FirmwareDir string `json:"firmwareDir,omitempty"` // has UEFI firmware, see machine.Machine
+
 	Expect  string        `json:"expect,omitempty"` // regular expression; empty: the console is the terminal's
 	Timeout time.Duration `json:"timeout,omitempty"`
 
@@ -47,7 +49,7 @@ func Run(ctx context.Context, o RunOptions, in, out *os.File, h Host) error {
 		return err
 	}
 	var missing *machine.MissingError
-	err = machine.Host{}.Check(m.Arch, m.Firmware)
+	err = machine.Host{}.Check(m)
 	switch {
 	case err == nil:
 		return o.run(ctx, m, machine.Host{}, in)
@@ -67,7 +69,7 @@ func (o RunOptions) machine(out io.Writer, cache string) (machine.Machine, error
 	}
 	return machine.Machine{
 		Image: o.Image, Arch: a, Firmware: o.Firmware, Accel: o.Accel, MemoryMiB: o.MemoryMiB, CPUs: o.CPUs,
-		Snapshot: o.Snapshot, Forward: o.Forward, Log: out, CacheDir: cache,
+		Snapshot: o.Snapshot, Forward: o.Forward, Log: out, CacheDir: cache, FirmwareDir: o.FirmwareDir,
 	}, nil
 }
 

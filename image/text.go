@@ -8,23 +8,31 @@ import (
 	"text/tabwriter"
 
 	"vmbuild/rootfs/mirror"
+	"vmbuild/rootfs/suite"
 )
 
 // Text is the plan as --dry-run prints it.
 func (p *Plan) Text() string {
 	var b bytes.Buffer
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "Image:\t%s, %s, %s\n", p.Image, Size(p.Layout.Size), p.Layout.Table)
+	for _, product := range p.Products {
+		fmt.Fprintf(w, "Output:\t%s, %s\n", product.Path, strings.TrimSpace(product.Format+" "+product.Compression))
+	}
+	if p.Layout != nil {
+		fmt.Fprintf(w, "Disk:\t%s, %s, %s\n", Size(p.Layout.Size), p.Layout.Table, p.Layout.DiskID)
+	}
 	fmt.Fprintf(w, "System:\tDebian %s, %s, host name %s\n", p.Rootfs.Suite, p.Rootfs.Arch, p.System.Hostname)
 	fmt.Fprintf(w, "Boot loader:\t%s\n", p.Bootloader)
 	fmt.Fprintf(w, "Selected packages:\t%s\n", strings.Join(p.Rootfs.Include, " "))
-	fmt.Fprintf(w, "Mirror:\t%s\n", orElse(withoutPassword(p.Rootfs.Mirror), "this host's own apt source for Debian, else "+mirror.Default))
+	fmt.Fprintf(w, "Mirror:\t%s\n", orElse(withoutPassword(p.Rootfs.Mirror), p.defaultMirror()))
 	for _, h := range p.Hooks {
-		fmt.Fprintf(w, "Hook:\t%s %s\n", h.Stage, h.Path)
+		fmt.Fprintf(w, "Hook:\t%s %s\n", h.Stage, h)
 	}
 	fmt.Fprintf(w, "Identifiers:\tfrom seed %s\n", p.Seed)
-	fmt.Fprintf(w, "Disk:\t%s\n", p.Layout.DiskID)
 	w.Flush()
+	if p.Layout == nil {
+		return b.String()
+	}
 	w = tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	fmt.Fprintf(w, "\nPartition\tStart\tSize\tType\tFile system\tMounted on\tUUID\n")
 	for _, part := range p.Layout.Partitions {
@@ -34,6 +42,14 @@ func (p *Plan) Text() string {
 	}
 	w.Flush()
 	return b.String()
+}
+
+// defaultMirror is where packages come from if nobody says so.
+func (p *Plan) defaultMirror() string {
+	if release, err := suite.Lookup(p.Rootfs.Suite); err == nil && release.Archived {
+		return suite.ArchiveURI
+	}
+	return "this host's own apt source for Debian, else " + mirror.Default
 }
 
 func orElse(s, other string) string {

@@ -122,6 +122,8 @@ func (l *Layout) Mounts() []system.Mount {
 		switch {
 		case p.Role == Swap:
 			m.Dir, m.Pass = "none", 0
+		case fs.NoCheck:
+			m.Pass = 0
 		case p.Mount == "/":
 			m.Pass = 1
 		}

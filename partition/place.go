@@ -135,7 +135,7 @@ func (s Spec) check(r Request) error {
 	if err != nil {
 		return err
 	}
-	if (r.Role == Root || r.Role == Boot) && !fs.POSIX {
+	if !fs.POSIX && (r.Role == Root || r.Role == Boot && !fs.Boot) {
 		return fmt.Errorf("%s keeps no owners and links: it cannot be mounted on %s", fs.Name, r.Mount)
 	}
 	return nil

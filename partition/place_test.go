@@ -165,7 +165,7 @@ func TestPlaceErrors(t *testing.T) {
 		{Spec{Table: GPT, Size: 1 << 30, Requests: []Request{{Name: "root", Role: Root, Filesystem: "vfat", Mount: "/"}}},
 			`partition "root": vfat keeps no owners and links: it cannot be mounted on /`},
 		{Spec{Table: GPT, Size: 1 << 30, Requests: []Request{{Name: "root", Role: Root, Filesystem: "hfs", Mount: "/"}}},
-			`partition "root": filesystem "hfs" is not one of ext4, ext3, ext2, vfat, swap`},
+			`partition "root": filesystem "hfs" is not one of ext4, ext3, ext2, btrfs, xfs, vfat, swap`},
 		{Spec{Table: GPT, Size: 1 << 30, Requests: []Request{{Name: "root", Role: "toor"}}}, `partition "root": partition role "toor" is unknown`},
 		{Spec{Table: GPT, Size: 1 << 30, Requests: []Request{{Name: "root", Role: Root, Mount: "/"}}},
 			`partition "root": it is mounted on / but has no filesystem`},
@@ -199,6 +199,27 @@ func TestMounts(t *testing.T) {
 		{Source: uuid["swap"], Dir: "none", Type: "swap", Options: "sw"},
 	}
 	if diff := cmp.Diff(want, l.Mounts()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Filesystems that fsck has nothing to do for are not given to it; /boot may be one that boot ROMs read.
+func TestMountsUnchecked(t *testing.T) {
+	l, err := Place(Spec{Table: MSDOS, Size: 1 << 30, Arch: amd64(t), Requests: []Request{
+		{Name: "root", Role: Root, Filesystem: "btrfs", Mount: "/"},
+		{Name: "boot", Role: Boot, Size: 50 << 20, Filesystem: "vfat", Mount: "/boot"},
+		{Name: "srv", Role: Boot, Size: 400 << 20, Filesystem: "xfs", Mount: "/srv"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i, m := range l.Mounts() {
+		got = append(got, fmt.Sprint(m.Dir, " ", m.Type, " ", m.Options, " ", m.Pass))
+		got = append(got, fmt.Sprintf("type %02x", l.Partitions[i].MBRType))
+	}
+	want := []string{"/ btrfs defaults 0", "type 0c", "/boot vfat umask=0077 2", "type 83", "/srv xfs defaults 0", "type 83"}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -33,13 +33,14 @@ import (
 
 // Builder makes root filesystems. Its methods may be called from several goroutines.
 type Builder struct {
-	Cache   *layer.Cache
-	Mirrors mirror.Mirrors // where archives are that a Spec does not name
-	Event   func(Event)    // must not be nil
-	Log     io.Writer      // what programs print
-	Temp    string         // directory of the build's own for what does not outlive it
-	IDMap   string         // names the id mapping that files are owned under
-	Offline bool           // everything comes from the cache
+	Cache    *layer.Cache
+	Mirrors  mirror.Mirrors // where archives are that a Spec does not name
+	Event    func(Event)    // must not be nil
+	Log      io.Writer      // what programs print
+	Temp     string         // directory of the build's own for what does not outlive it
+	IDMap    string         // names the id mapping that files are owned under
+	Offline  bool           // everything comes from the cache
+	Emulator string         // path of a static qemu-user program; empty: that of a tools tree
 }
 
 // Quietly returns a builder that does the same without telling how far it is.

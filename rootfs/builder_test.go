@@ -228,6 +228,15 @@ func TestSources(t *testing.T) {
 			{URI: own, Suite: "trixie", Components: []string{"main"}, SignedBy: DebianKeyring},
 			{URI: own, Suite: "trixie-updates", Components: []string{"main"}, SignedBy: DebianKeyring},
 		}},
+		"archived": {Spec{Suite: "buster"}, []Source{
+			{URI: suite.ArchiveURI, Suite: "buster", Components: []string{"main"}, SignedBy: DebianKeyring, IgnoreValidUntil: true},
+			{URI: suite.ArchiveURI, Suite: "buster-updates", Components: []string{"main"}, SignedBy: DebianKeyring, IgnoreValidUntil: true},
+			{URI: suite.ArchiveSecurityURI, Suite: "buster/updates", Components: []string{"main"}, SignedBy: DebianKeyring, IgnoreValidUntil: true},
+		}},
+		"archived, another mirror": {Spec{Suite: "jessie", Mirror: own}, []Source{
+			{URI: own, Suite: "jessie", Components: []string{"main"}, SignedBy: DebianKeyring, IgnoreValidUntil: true},
+			{URI: suite.ArchiveSecurityURI, Suite: "jessie/updates", Components: []string{"main"}, SignedBy: DebianKeyring, IgnoreValidUntil: true},
+		}},
 		"another key": {Spec{Suite: "forky", Keyrings: []string{"/my/key"}}, []Source{{URI: m, Suite: "forky", Components: []string{"main"}}}},
 	} {
 		release, err := suite.Lookup(c.spec.Suite)
@@ -236,6 +245,21 @@ func TestSources(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, b.sources(c.spec, release)); diff != "" {
 			t.Errorf("%s:\n%s", name, diff)
+		}
+	}
+}
+
+// Tools come from the mirror of the image's packages, unless that cannot have them.
+func TestForTools(t *testing.T) {
+	const own = "http://own.example/debian"
+	tools := Spec{Arch: "amd64", Suite: suite.Default, Include: []string{"e2fsprogs"}, Variant: "important"}
+	for codename, mirror := range map[string]string{"bullseye": own, "jessie": ""} {
+		want := tools
+		want.Mirror = mirror
+		s := Spec{Arch: "arm64", Suite: codename, Mirror: own, Include: []string{"vim"}, Components: []string{"contrib"},
+			ExtraSuites: []string{"experimental"}, InRelease: "../x", Variant: "important"}
+		if diff := cmp.Diff(want, s.forTools("amd64", []string{"e2fsprogs"})); diff != "" {
+			t.Errorf("%s: %s", codename, diff)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Emulate lets programs of an architecture run in all roots of this build until what it returns is closed. It does nothing
-// where the host runs them itself. Elsewhere it takes QEMU from a tools tree, by the mirrors of the Spec, and registers it
+// where the host runs them itself. Elsewhere it takes b.Emulator, or QEMU from a tools tree, by the mirrors of the Spec, and registers it
 // in the user namespace of the build, which has to have one (namespace.Job.Users). Where there is none, or the kernel does
 // not let that be done, what is registered on the host serves if it can; otherwise the error is a *namespace.Problem.
 func (b *Builder) Emulate(ctx context.Context, a arch.Arch, s Spec) (io.Closer, error) {
@@ -38,11 +38,7 @@ type nothing struct{}
 func (nothing) Close() error { return nil }
 
 func (b *Builder) register(ctx context.Context, registry *emulation.Registry, a arch.Arch, s Spec) error {
-	tools, err := b.Tools(ctx, emulatorSpec(a, s), []string{"qemu-user"})
-	if err != nil {
-		return err
-	}
-	emulator, err := os.OpenInRoot(tools.Dir, emulatorPath(a))
+	emulator, err := b.emulator(ctx, a, s)
 	if err != nil {
 		return err
 	}
@@ -51,6 +47,18 @@ func (b *Builder) register(ctx context.Context, registry *emulation.Registry, a 
 		return err
 	}
 	return emulation.Runs(a)
+}
+
+// emulator opens the program that runs those of an architecture: Emulator, or one from a tools tree.
+func (b *Builder) emulator(ctx context.Context, a arch.Arch, s Spec) (*os.File, error) {
+	if b.Emulator != "" {
+		return os.Open(b.Emulator)
+	}
+	tools, err := b.Tools(ctx, emulatorSpec(a, s), []string{"qemu-user"})
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenInRoot(tools.Dir, emulatorPath(a))
 }
 
 func emulatorPath(a arch.Arch) string { return "usr/bin/" + a.Emulator }

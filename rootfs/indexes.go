@@ -154,13 +154,23 @@ func (b *Builder) sources(s Spec, release suite.Suite) []Source {
 	if len(s.Keyrings) == 0 {
 		signedBy = DebianKeyring
 	}
-	main, security := orElse(s.Mirror, b.Mirrors.Main), orElse(s.Security, b.Mirrors.Security)
-	list := []Source{{URI: main, Suite: release.Codename, Components: components, SignedBy: signedBy}}
+	host := b.Mirrors
+	if release.Archived {
+		host = mirror.Mirrors{Main: suite.ArchiveURI, Security: suite.ArchiveSecurityURI}
+	}
+	main, security := orElse(s.Mirror, host.Main), orElse(s.Security, host.Security)
+	list := []Source{{URI: main, Suite: release.Codename, InRelease: s.InRelease}}
+	for _, name := range s.ExtraSuites {
+		list = append(list, Source{URI: main, Suite: name})
+	}
 	if release.Updates && !s.NoUpdates {
-		list = append(list, Source{URI: main, Suite: release.Codename + "-updates", Components: components, SignedBy: signedBy})
+		list = append(list, Source{URI: main, Suite: release.Codename + "-updates"})
 	}
 	if release.Security && security != mirror.None {
-		list = append(list, Source{URI: security, Suite: release.Codename + "-security", Components: components, SignedBy: signedBy})
+		list = append(list, Source{URI: security, Suite: release.SecuritySuite()})
+	}
+	for i := range list {
+		list[i].Components, list[i].SignedBy, list[i].IgnoreValidUntil = components, signedBy, release.Archived
 	}
 	return list
 }

@@ -10,13 +10,15 @@ import (
 
 // Spec says what a root filesystem shall be made of, before any archive was asked: pure data, the same on every host.
 type Spec struct {
-	Arch             string    `json:"arch"`                // Debian architecture
-	Foreign          []string  `json:"foreign,omitempty"`   // further architectures, whose packages can be installed too
-	Suite            string    `json:"suite"`               // codename; empty: Archives say all
-	Mirror           string    `json:"mirror,omitempty"`    // URL of the Debian archive; empty: as Builder.Mirrors says
-	Security         string    `json:"security,omitempty"`  // the same of the security archive; mirror.None: without it
-	NoUpdates        bool      `json:"noUpdates,omitempty"` // without SUITE-updates
-	Archives         []Source  `json:"archives,omitempty"`  // instead of those that the suite is made of
+	Arch             string    `json:"arch"`                  // Debian architecture
+	Foreign          []string  `json:"foreign,omitempty"`     // further architectures, whose packages can be installed too
+	Suite            string    `json:"suite"`                 // codename; empty: Archives say all
+	Mirror           string    `json:"mirror,omitempty"`      // URL of the Debian archive; empty: as Builder.Mirrors says
+	Security         string    `json:"security,omitempty"`    // the same of the security archive; mirror.None: without it
+	NoUpdates        bool      `json:"noUpdates,omitempty"`   // without SUITE-updates
+	ExtraSuites      []string  `json:"extraSuites,omitempty"` // of the Debian archive, whose packages can be installed too
+	InRelease        string    `json:"inRelease,omitempty"`   // of the suite itself, see Source.InRelease
+	Archives         []Source  `json:"archives,omitempty"`    // instead of those that the suite is made of
 	Components       []string  `json:"components,omitempty"`
 	Variant          string    `json:"variant"`
 	Include          []string  `json:"include,omitempty"` // packages beside the variant's, in apt's syntax and order, or paths of .deb files

@@ -175,25 +175,13 @@ func (b *Builder) readTarball(ctx context.Context, s Spec, name string) (*Lock, 
 	return c.lock(s, filepath.Dir(name))
 }
 
-// tarReader reads a tarball, which may be compressed by gzip or xz, whatever its name is. Close frees what it holds.
+// tarReader reads a tarball, which may be compressed, whatever its name is. Close frees what it holds.
 func tarReader(f *os.File) (*tar.Reader, io.Closer, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, nil, err
 	}
-	var magic [6]byte
-	n, err := f.ReadAt(magic[:], 0)
-	if err != nil && err != io.EOF {
-		return nil, nil, err
-	}
-	suffix := ""
-	switch start := string(magic[:n]); {
-	case strings.HasPrefix(start, "\x1f\x8b"):
-		suffix = ".gz"
-	case start == "\xfd7zXZ\x00":
-		suffix = ".xz"
-	}
-	plain, err := deb.Decompress("tar"+suffix, f, info.Size())
+	plain, err := Decompress(f, info.Size())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -32,9 +32,12 @@ func (b *Builder) RenewKeys(ctx context.Context, s *Stack, target chroot.Runner)
 	return nil
 }
 
-// Finish takes out of the tree, which nobody is in any more, what belongs to its making: logs, caches, the machine's
-// identity, times after the epoch.
+// Finish takes out of the tree, which nobody is in any more, what belongs to its making: mounts of the user's hooks, logs,
+// caches, the machine's identity, times after the epoch.
 func (b *Builder) Finish(s *Stack) error {
+	if err := chroot.Clear(s.Dir); err != nil {
+		return err
+	}
 	if err := cleanUp(s.Dir, s.skip); err != nil {
 		return err
 	}
@@ -44,16 +47,30 @@ func (b *Builder) Finish(s *Stack) error {
 	return clampTimes(s.Dir, s.upper, s.epoch)
 }
 
+// forTools is the Spec of the host's tools. A mirror of a release that has left the others does not have them.
+func (s Spec) forTools(arch string, packages []string) Spec {
+	if release, err := suite.Lookup(s.Suite); err == nil && release.Archived {
+		s.Mirror, s.Security, s.Keyrings = "", "", nil
+	}
+	s.Arch, s.Suite, s.Components, s.Include, s.Epoch = arch, suite.Default, nil, packages, time.Time{}
+	s.ExtraSuites, s.InRelease = nil, ""
+	return s
+}
+
 // Tools returns a toolbox that holds programs of Debian packages. They are taken from the same mirrors as the Spec's
-// packages, but always from the release of suite.Default and for the host: what they write depends neither on the host's
+// packages, unless those are of an archived release, but always from the release of suite.Default and for the host: what they write depends neither on the host's
 // distribution nor on the one that is installed.
 func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (*chroot.Tools, error) {
 	host, err := arch.Host(runtime.GOARCH)
 	if err != nil {
 		return nil, fmt.Errorf("get tools: %w", err)
 	}
-	s.Arch, s.Suite, s.Components, s.Include, s.Epoch = host.Name, suite.Default, nil, packages, time.Time{}
-	lock, err := b.resolveTools(ctx, s)
+	return b.ToolsOf(ctx, s, host, packages)
+}
+
+// ToolsOf is Tools for an architecture: of another than the host's it is the files that matter, not the programs.
+func (b *Builder) ToolsOf(ctx context.Context, s Spec, a arch.Arch, packages []string) (*chroot.Tools, error) {
+	lock, err := b.resolveTools(ctx, s.forTools(a.Name, packages))
 	if err != nil {
 		return nil, err
 	}

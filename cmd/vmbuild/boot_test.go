@@ -23,7 +23,7 @@ type starts struct {
 }
 
 // short are the images that are started on each change: each firmware, each suite. All others are by the word "matrix".
-var short = []string{"trixie-msdos", "trixie-secure", "bullseye-bios", "bookworm-uefi", "forky-bios", "sid-uefi"}
+var short = []string{"trixie-msdos", "trixie-extlinux", "trixie-secure", "bullseye-bios", "bookworm-uefi", "forky-bios", "sid-uefi"}
 
 // TestBoot builds images and starts them: a login on the serial console, no failed unit, an address, and for some a
 // kernel and a boot loader that are installed once more before the machine is started again.
@@ -33,8 +33,15 @@ func TestBoot(t *testing.T) {
 		"trixie-gpt":    {[]string{"--grub", "--part-type=gpt", "--swap=256M", "--bootsize=256M", "--size=2G"}, machine.BIOS, ""},
 		"trixie-uefi":   {[]string{"--grub", "--use-uefi"}, machine.UEFI, ""},
 		"trixie-secure": {[]string{"--grub", "--use-uefi", "--part-type=gpt"}, machine.SecureBoot, "grub-efi-amd64-signed"},
+
+		"trixie-extlinux":     {[]string{"--extlinux"}, machine.BIOS, "extlinux"},
+		"trixie-extlinux-gpt": {[]string{"--extlinux", "--part-type=gpt", "--bootsize=256M", "--size=2G"}, machine.BIOS, "extlinux"},
+		"trixie-btrfs":        {[]string{"--grub", "--roottype=btrfs", "--size=2G"}, machine.BIOS, "btrfs-progs"},
+		"trixie-xfs":          {[]string{"--grub", "--roottype=xfs", "--part-type=gpt", "--size=2G"}, machine.BIOS, "xfsprogs"},
+		"bullseye-xfs":        {[]string{"--grub", "--roottype=xfs", "--distribution=bullseye", "--size=2G"}, machine.BIOS, ""},
+		"trixie-vfat":         {[]string{"--grub", "--bootsize=256M", "--boottype=vfat", "--size=2G"}, machine.BIOS, ""},
 	}
-	for _, s := range suite.All() {
+	for _, s := range suite.Current() {
 		if s.Codename != "trixie" {
 			args := []string{"--grub", "--use-uefi", "--distribution=" + s.Codename, "--no-check-valid-until", "--size=1536M"}
 			cases[s.Codename+"-uefi"] = starts{args, machine.UEFI, ""}

@@ -12,6 +12,7 @@ import (
 	"vmbuild/cmd/vmbuild/cli"
 	"vmbuild/image"
 	"vmbuild/image/bootstrap"
+	"vmbuild/image/live"
 	"vmbuild/rootfs/namespace"
 )
 
@@ -19,6 +20,7 @@ func main() {
 	if namespace.Inner() {
 		handlers := image.Handlers()
 		maps.Copy(handlers, bootstrap.Handlers())
+		maps.Copy(handlers, live.Handlers())
 		os.Exit(namespace.Serve(handlers))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)

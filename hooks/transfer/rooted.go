@@ -78,9 +78,10 @@ func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()
 // place is a directory that an archive is unpacked in.
 type place struct {
 	root      *rooted
-	base      string // the directory, as root opens it
-	exact     bool   // owners and modes are the archive's; else the files are this process's own
-	skipNodes bool   // leave out device nodes
+	base      string   // the directory, as root opens it
+	exact     bool     // owners and modes are the archive's; else the files are this process's own
+	skipNodes bool     // leave out device nodes
+	archive   *Archive // of UnpackTree: lists device nodes instead of making them
 }
 
 // openBelow opens a directory of the host, out of which no link leads.

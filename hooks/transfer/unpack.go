@@ -87,6 +87,9 @@ func (p *place) add(content io.Reader, h *tar.Header) (made bool, err error) {
 	}
 	defer parent.Close()
 	target := procPath(parent) + "/" + path.Base(name)
+	if p.archive != nil {
+		p.archive.note(h)
+	}
 	switch {
 	case h.Typeflag == tar.TypeDir:
 		return p.addDir(name, target)
@@ -174,6 +177,12 @@ func nodeMode(h *tar.Header) uint32 {
 
 // addNode leaves a node alone that is there: in a tree that programs run in it is the host's own, mounted there.
 func (p *place) addNode(name, target string, h *tar.Header) error {
+	if p.archive != nil {
+		if err := remove(target); err != nil {
+			return err
+		}
+		return p.archive.addDevice(p.root, name, h)
+	}
 	device := unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
 	var st unix.Stat_t
 	err := unix.Lstat(target, &st)

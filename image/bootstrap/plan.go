@@ -87,7 +87,7 @@ func (o Options) check(refuse func(string, ...any)) {
 		refuse("--variant=%s is not one of %s", o.Variant, strings.Join(rootfs.Variants(), ", "))
 	}
 	if o.Format != "" && o.Format != "auto" {
-		if _, err := output.Lookup(o.Format); err != nil {
+		if _, err := output.LookupTree(o.Format); err != nil {
 			refuse("--format: %v", err)
 		}
 	}

@@ -16,7 +16,7 @@ func needBoot(t *testing.T, kind Firmware) arch.Arch {
 	t.Helper()
 	offers.Need(t, "boot")
 	amd64, _ := arch.Lookup("amd64")
-	if err := (Host{}).Check(amd64, kind); err != nil {
+	if err := (Host{}).Check(Machine{Arch: amd64, Firmware: kind}); err != nil {
 		t.Fatal(err)
 	}
 	return amd64

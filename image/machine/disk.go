@@ -10,6 +10,8 @@ import (
 
 	qcow2reader "github.com/lima-vm/go-qcow2reader"
 	"github.com/lima-vm/go-qcow2reader/image/qcow2"
+
+	clusters "vmbuild/image/qcow2"
 )
 
 // Format is how an image file holds its disk.
@@ -75,6 +77,7 @@ func newDisk(r io.ReaderAt, format Format) (*disk, error) {
 	case Raw:
 		return &disk{ReaderAt: r, format: Raw}, nil
 	case QCOW2:
+		clusters.RegisterDecompressors()
 		image, err := qcow2reader.OpenWithType(r, qcow2.Type)
 		if err != nil {
 			return nil, err

@@ -23,8 +23,8 @@ const (
 	SecureBoot   Firmware = "secure-boot" // UEFI that starts only what the keys of Debian's shim have signed
 )
 
-// FirmwareFiles are UEFI's two flash chips: its code and the initial content of its variables. Both are empty for a
-// firmware that QEMU brings along.
+// FirmwareFiles are UEFI's two flash chips: its code and the initial content of its variables. Without variables the code
+// is a file that has both, and what the guest writes to them is lost. Both are empty for a firmware that QEMU brings along.
 type FirmwareFiles struct {
 	Code, CodeFormat           string
 	Variables, VariablesFormat string
@@ -89,6 +89,38 @@ func findFirmware(root string, a arch.Arch, kind Firmware) (FirmwareFiles, error
 	}
 	what := fmt.Sprintf("firmware %q for architecture %q", kind, a.Name)
 	return FirmwareFiles{}, &MissingError{What: what, Packages: m.packages}
+}
+
+// chips are the two raw files of a firmware.
+func chips(code, variables string) FirmwareFiles {
+	return FirmwareFiles{Code: code, CodeFormat: "raw", Variables: variables, VariablesFormat: "raw"}
+}
+
+// firmwareIn looks for firmware in a directory, by the names that distributions give it.
+func (m model) firmwareIn(dir string, kind Firmware) (FirmwareFiles, error) {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return FirmwareFiles{}, fmt.Errorf("firmware directory %q is no directory", dir)
+	}
+	var names []string
+	for _, files := range m.files[kind] {
+		name := files.Code
+		if files.Variables != "" {
+			name += " with " + files.Variables
+		}
+		names = append(names, name)
+		files.Code = filepath.Join(dir, files.Code)
+		if files.Variables != "" {
+			files.Variables = filepath.Join(dir, files.Variables)
+		}
+		if exists(files.Code) && (files.Variables == "" || exists(files.Variables)) {
+			return files, nil
+		}
+	}
+	if names == nil {
+		return FirmwareFiles{}, fmt.Errorf("firmware %q for architecture %q does not come from a directory", kind, m.Arch.Name)
+	}
+	return FirmwareFiles{}, fmt.Errorf("directory %q has no firmware %q for architecture %q: neither %s",
+		dir, kind, m.Arch.Name, strings.Join(names, ", nor "))
 }
 
 // parseDescriptor returns a descriptor's files if it is a firmware of that kind for that board. One it cannot read is

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"vmbuild/rootfs/arch"
@@ -64,4 +65,70 @@ func TestFindFirmware(t *testing.T) {
 			t.Errorf("%s %s: %+v, %v, want %+v, %s", test.arch, test.kind, got, err, want, test.err)
 		}
 	}
+}
+
+// In a directory, firmware is found by its names: two files before one, and the larger flash first.
+func TestFirmwareDir(t *testing.T) {
+	const noUEFI = `directory "DIR" has no firmware "uefi" for architecture "amd64": neither OVMF_CODE_4M.fd with OVMF_VARS_4M.fd, ` +
+		`nor OVMF_CODE.fd with OVMF_VARS.fd, nor OVMF.fd, nor bios.bin`
+	for _, test := range []struct {
+		arch  string
+		kind  Firmware // as asked for
+		files string
+		want  string // kind and files, or the error
+	}{
+		{"amd64", "", "OVMF.fd", "uefi OVMF.fd -"},
+		{"amd64", AutoFirmware, "bios.bin", "uefi bios.bin -"},
+		{"amd64", UEFI, "OVMF.fd OVMF_CODE.fd OVMF_VARS.fd", "uefi OVMF_CODE.fd OVMF_VARS.fd"},
+		{"amd64", UEFI, "OVMF_CODE.fd OVMF_VARS.fd OVMF_CODE_4M.fd OVMF_VARS_4M.fd", "uefi OVMF_CODE_4M.fd OVMF_VARS_4M.fd"},
+		{"amd64", UEFI, "OVMF_CODE_4M.fd OVMF.fd", "uefi OVMF.fd -"},
+		{"amd64", SecureBoot, "OVMF_CODE_4M.ms.fd OVMF_VARS_4M.ms.fd", "secure-boot OVMF_CODE_4M.ms.fd OVMF_VARS_4M.ms.fd"},
+		{"arm64", UEFI, "QEMU_EFI.fd", "uefi QEMU_EFI.fd -"},
+		{"arm64", UEFI, "AAVMF_CODE.fd AAVMF_VARS.fd QEMU_EFI.fd", "uefi AAVMF_CODE.fd AAVMF_VARS.fd"},
+
+		{"amd64", "", "", noUEFI},
+		{"amd64", "", "QEMU_EFI.fd AAVMF_CODE.fd AAVMF_VARS.fd", noUEFI},
+		{"amd64", BIOS, "bios.bin", `firmware "bios" for architecture "amd64" does not come from a directory`},
+		{"arm64", SecureBoot, "QEMU_EFI.fd", `directory "DIR" has no firmware "secure-boot" for architecture "arm64": neither AAVMF_CODE.ms.fd with AAVMF_VARS.ms.fd`},
+	} {
+		dir := t.TempDir()
+		for _, name := range strings.Fields(test.files) {
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, _ := arch.Lookup(test.arch)
+		m, err := Machine{Image: writeDisk(t, echoDisk()), Arch: a, Firmware: test.kind, FirmwareDir: dir}.complete()
+		var files FirmwareFiles
+		if err == nil {
+			files, err = m.firmwareFiles(modelOf(t, a), Tree{})
+		}
+		got := fmt.Sprintf("%s %s %s", m.Firmware, filepath.Base(files.Code), filepath.Base(orDash(files.Variables)))
+		if err != nil {
+			got = strings.ReplaceAll(err.Error(), dir, "DIR")
+		}
+		if got != test.want {
+			t.Errorf("%s %q %s: %s, want %s", test.arch, test.kind, test.files, got, test.want)
+		}
+	}
+	m := Machine{Image: writeDisk(t, echoDisk()), FirmwareDir: "/dev/null"}
+	if _, err := m.complete(); err == nil || err.Error() != `firmware directory "/dev/null" is no directory` {
+		t.Error(err)
+	}
+}
+
+func modelOf(t *testing.T, a arch.Arch) model {
+	t.Helper()
+	m, err := lookup(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

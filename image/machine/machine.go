@@ -35,11 +35,14 @@ type Machine struct {
 	MemoryMiB int       // by default 1024
 	CPUs      int       // by default 1
 	Snapshot  bool      // what the guest writes is forgotten, Image may be read-only
+	Disc      bool      // Image is a disc in a drive that only reads, not the disk
 	NoReboot  bool      // the machine ends where it would start anew
 	Forward   []Forward // ports of the host that lead into the guest
 	Log       io.Writer // gets every byte of the console as it comes; nil: nothing
 	Dir       string    // holds firmware variables and temporary writes, the caller's to remove; "": one of its own
 	CacheDir  string    // keeps what is known about this host's KVM; "": found out anew each time
+
+	FirmwareDir string // has UEFI firmware under one of its usual names; "": that of the Programs
 }
 
 // Forward makes TCP connections to a port of the host's loopback address arrive at a port of the guest.
@@ -73,7 +76,7 @@ func (m Machine) Start(ctx context.Context, p Programs) (_ *Process, err error) 
 	if err != nil {
 		return nil, err
 	}
-	files, err := p.Firmware(model.Arch, m.Firmware)
+	files, err := m.firmwareFiles(model, p)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +85,14 @@ func (m Machine) Start(ctx context.Context, p Programs) (_ *Process, err error) 
 		return nil, err
 	}
 	accel, why := model.accel(ctx, p, m, dir)
-	binds := []chroot.Bind{same(m.Image, m.Snapshot), same(dir, false)}
+	binds := []chroot.Bind{same(m.Image, m.Snapshot || m.Disc), same(dir, false)}
 	if files.Code != "" {
+		binds = append(binds, same(files.Code, true))
+	}
+	if files.Variables != "" {
 		if files.Variables, err = copyInto(dir, files.Variables); err != nil {
 			return nil, errors.Join(err, remove())
 		}
-		binds = append(binds, same(files.Code, true))
 	}
 	args := append(model.arguments(m.Firmware, files, accel), m.arguments()...)
 	process, err := launch(ctx, p, start{
@@ -136,10 +141,8 @@ func (m Machine) complete() (Machine, error) {
 	}
 	defer disk.Close()
 	m.Format = disk.format
-	if m.Firmware == "" || m.Firmware == AutoFirmware {
-		if m.Firmware, err = disk.firmware(); err != nil {
-			return m, err
-		}
+	if m, err = m.completeFirmware(disk); err != nil {
+		return m, err
 	}
 	m.Accel = cmp.Or(m.Accel, AutoAccel)
 	m.MemoryMiB = cmp.Or(m.MemoryMiB, 1024)
@@ -147,10 +150,45 @@ func (m Machine) complete() (Machine, error) {
 	return m, nil
 }
 
+// completeFirmware decides on the firmware. One that is in a directory of its own is UEFI.
+func (m Machine) completeFirmware(d *disk) (Machine, error) {
+	m.Firmware = cmp.Or(m.Firmware, AutoFirmware)
+	var err error
+	switch {
+	case m.FirmwareDir != "":
+		if m.Firmware == AutoFirmware {
+			m.Firmware = UEFI
+		}
+		if m.FirmwareDir, err = filepath.Abs(m.FirmwareDir); err != nil {
+			return m, err
+		}
+		var model model
+		if model, err = lookup(m.Arch); err == nil {
+			_, err = model.firmwareIn(m.FirmwareDir, m.Firmware)
+		}
+	case m.Firmware == AutoFirmware:
+		m.Firmware, err = d.firmware()
+	}
+	return m, err
+}
+
+// firmwareFiles are those of the machine's directory, else those of p.
+func (m Machine) firmwareFiles(model model, p Programs) (FirmwareFiles, error) {
+	if m.FirmwareDir != "" {
+		return model.firmwareIn(m.FirmwareDir, m.Firmware)
+	}
+	return p.Firmware(model.Arch, m.Firmware)
+}
+
 // arguments are those that depend on the machine that was asked for, not on its architecture.
 func (m Machine) arguments() []string {
 	drive := fmt.Sprintf("if=none,id=disk,format=%s,file=%s", m.Format, comma(m.Image))
-	if m.Snapshot {
+	devices := []string{"-device", "virtio-blk-pci,drive=disk,bootindex=0"}
+	switch {
+	case m.Disc:
+		drive += ",media=cdrom,readonly=on"
+		devices = []string{"-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=disk,bootindex=0"}
+	case m.Snapshot:
 		drive += ",snapshot=on"
 	}
 	network := "user,id=net"
@@ -161,12 +199,14 @@ func (m Machine) arguments() []string {
 		"-m", fmt.Sprint(m.MemoryMiB),
 		"-smp", fmt.Sprint(m.CPUs),
 		"-drive", drive,
-		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
+	}
+	args = append(args, devices...)
+	args = append(args,
 		"-netdev", network,
 		// Without its ROM the card cannot boot, and QEMU needs no iPXE to be installed.
 		"-device", "virtio-net-pci,netdev=net,romfile=",
 		"-device", "virtio-rng-pci",
-	}
+	)
 	if m.NoReboot {
 		args = append(args, "-no-reboot")
 	}

@@ -138,6 +138,14 @@ func TestArguments(t *testing.T) {
 			-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=tcp:127.0.0.1:8080-:80
 			-device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci -no-reboot`,
 		},
+		{
+			"firmware in one file", Machine{Image: image, Accel: TCG, Firmware: UEFI}, FirmwareFiles{Code: "/ovmf/OVMF,1.fd"},
+			`qemu-system-x86_64 -nodefaults -no-user-config -display none
+			-chardev stdio,id=console,signal=off -serial chardev:console -machine q35
+			-accel tcg,thread=multi,tb-size=1024 -cpu max,-cx16 -bios /ovmf/OVMF,1.fd -m 1024 -smp 1
+			-drive if=none,id=disk,format=raw,file=IMAGE -device virtio-blk-pci,drive=disk,bootindex=0
+			-netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.machine.Arch = amd64

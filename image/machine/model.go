@@ -18,9 +18,10 @@ type model struct {
 	board    string   // how firmware descriptors call it: <QEMU's architecture>/<machine type with version>
 	kvmCPU   string
 	tcgCPU   string
-	firmware []Firmware // what it can start with
-	secure   []string   // arguments Secure Boot needs besides its firmware files
-	probe    []byte     // program that tries KVM, see race; nil: KVM only when it is asked for
+	firmware []Firmware                   // what it can start with
+	secure   []string                     // arguments Secure Boot needs besides its firmware files
+	files    map[Firmware][]FirmwareFiles // names that the firmware has in directories, the best ones first
+	probe    []byte                       // program that tries KVM, see race; nil: KVM only when it is asked for
 }
 
 // How to add one: a row here, with the machine and CPU that Debian's kernel of that architecture was seen to boot on;
@@ -41,7 +42,18 @@ func models() []model {
 			firmware: []Firmware{BIOS, UEFI, SecureBoot},
 			// The variables may be written only from system management mode, or the guest could turn Secure Boot off.
 			secure: []string{"-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"},
-			probe:  probeAMD64(),
+			// By bios.bin went OVMF.fd for QEMU's option -L, which vmdebootstrap's wrapper used.
+			files: map[Firmware][]FirmwareFiles{
+				UEFI: {
+					chips("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), chips("OVMF_CODE.fd", "OVMF_VARS.fd"),
+					{Code: "OVMF.fd"}, {Code: "bios.bin"},
+				},
+				SecureBoot: {
+					chips("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd"), chips("OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"),
+					chips("OVMF_CODE.ms.fd", "OVMF_VARS.ms.fd"), chips("OVMF_CODE.secboot.fd", "OVMF_VARS.ms.fd"),
+				},
+			},
+			probe: probeAMD64(),
 		},
 		{
 			Arch:     row("arm64"),
@@ -52,6 +64,10 @@ func models() []model {
 			kvmCPU:   "host",
 			tcgCPU:   "cortex-a72",
 			firmware: []Firmware{UEFI, SecureBoot},
+			files: map[Firmware][]FirmwareFiles{
+				UEFI:       {chips("AAVMF_CODE.fd", "AAVMF_VARS.fd"), {Code: "QEMU_EFI.fd"}},
+				SecureBoot: {chips("AAVMF_CODE.ms.fd", "AAVMF_VARS.ms.fd")},
+			},
 		},
 	}
 }
@@ -108,7 +124,11 @@ func (m model) arguments(kind Firmware, files FirmwareFiles, accel Accel) []stri
 	if kind == SecureBoot {
 		args = append(args, m.secure...)
 	}
-	if files.Code != "" {
+	switch {
+	case files.Code == "":
+	case files.Variables == "":
+		args = append(args, "-bios", files.Code)
+	default:
 		args = append(args,
 			"-drive", fmt.Sprintf("if=pflash,unit=0,readonly=on,format=%s,file=%s", files.CodeFormat, comma(files.Code)),
 			"-drive", fmt.Sprintf("if=pflash,unit=1,format=%s,file=%s", files.VariablesFormat, comma(files.Variables)))

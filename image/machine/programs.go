@@ -43,16 +43,16 @@ func (Host) Firmware(a arch.Arch, kind Firmware) (FirmwareFiles, error) {
 	return findFirmware("/", a, kind)
 }
 
-// Check says what the host lacks to start machines of an architecture with a firmware: nil, or a *MissingError.
-func (h Host) Check(a arch.Arch, kind Firmware) error {
-	m, err := lookup(a)
+// Check says what the host lacks to start a machine that is complete: nil, or a *MissingError.
+func (h Host) Check(m Machine) error {
+	model, err := lookup(m.Arch)
 	if err != nil {
 		return err
 	}
-	if _, err := exec.LookPath(m.program); err != nil {
-		return &MissingError{What: fmt.Sprintf("program %q", m.program), Packages: m.packages}
+	if _, err := exec.LookPath(model.program); err != nil {
+		return &MissingError{What: fmt.Sprintf("program %q", model.program), Packages: model.packages}
 	}
-	_, err = h.Firmware(a, kind)
+	_, err = m.firmwareFiles(model, h)
 	return err
 }
 

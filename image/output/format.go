@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vmbuild/image/qcow2"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/tree"
 )
@@ -19,9 +20,11 @@ import (
 // Job is one tree to be written.
 type Job struct {
 	Tree        *tree.Tree
+	Disk        *os.File    // the finished disk, raw and sparse, for formats of disks
 	Out         *os.File    // what Target.Handle gives
 	Compression Compression // of a tar
 	Epoch       time.Time   // no later time is stored, and what has no time gets this one; must not be zero
+	Qcow2       qcow2.Options
 
 	Temp    string         // directory for what does not outlive the call; os.TempDir() if empty
 	Toolbox chroot.Toolbox // holds the packages that Format.Packages names; may be nil if there are none
@@ -34,10 +37,14 @@ type Format struct {
 	Suffixes []string // of the targets that are written so when no format is named
 	Stream   bool     // may go to where one cannot seek: standard output, a FIFO, a device
 	InPlace  bool     // is a directory
+	Shared   bool     // of a directory: what else is in it stays; chosen by name only
 	Nothing  bool     // leaves nothing behind: any target will do, none is touched
+	Disk     bool     // is an image of a disk, not of a tree alone
+	Clusters bool     // of a disk: has clusters that can be compressed
 
-	tools []string // Debian packages
-	write func(context.Context, Job) error
+	tools     []string // Debian packages
+	write     func(context.Context, Job) error
+	writeDisk func(context.Context, *os.File, qcow2.Disk, qcow2.Options) error // instead of write, where Disk is set
 }
 
 // How to add one: a file with a function that writes it, and a row here; then go test ./image/output. The words and
@@ -49,8 +56,11 @@ var formats = []Format{
 		Name: "squashfs", Aliases: []string{"sqfs"}, Suffixes: []string{".squashfs", ".sqfs"},
 		tools: []string{"squashfs-tools"}, write: writeSquashfs,
 	},
+	{Name: "live", InPlace: true, Shared: true, tools: []string{"squashfs-tools"}, write: writeLive},
 	{Name: "ext2", Suffixes: []string{".ext2"}, tools: extTools, write: writeExt("ext2")},
 	{Name: "ext4", Suffixes: []string{".ext4"}, tools: extTools, write: writeExt("ext4")},
+	{Name: "raw", Suffixes: []string{".img", ".raw"}, Disk: true, writeDisk: writeRaw},
+	{Name: "qcow2", Suffixes: []string{".qcow2"}, Disk: true, Clusters: true, writeDisk: writeQcow2},
 	{Name: "null", Stream: true, Nothing: true, write: func(context.Context, Job) error { return nil }},
 }
 
@@ -58,22 +68,52 @@ var formats = []Format{
 func Formats() []Format { return slices.Clone(formats) }
 
 // Names returns the rows' names, for help texts and choices.
-func Names() []string {
+func Names() []string { return namesOf(formats) }
+
+// Disks returns the rows that are images of disks.
+func Disks() []Format { return slices.DeleteFunc(Formats(), func(f Format) bool { return !f.Disk }) }
+
+// trees are the rows that make an output of its own of a tree: those that mmdebstrap's users know.
+func trees() []Format {
+	return slices.DeleteFunc(Formats(), func(f Format) bool { return f.Disk || f.Shared })
+}
+
+// Lookup returns the row with that name or alias.
+func Lookup(name string) (Format, error) { return lookup(formats, name) }
+
+// LookupTree is Lookup among the rows that Choose can give.
+func LookupTree(name string) (Format, error) { return lookup(trees(), name) }
+
+func lookup(rows []Format, name string) (Format, error) {
+	for _, f := range rows {
+		if f.Name == name || slices.Contains(f.Aliases, name) {
+			return f, nil
+		}
+	}
+	return Format{}, fmt.Errorf("format %q is not one of %s", name, strings.Join(namesOf(rows), ", "))
+}
+
+func namesOf(rows []Format) []string {
 	var names []string
-	for _, f := range formats {
+	for _, f := range rows {
 		names = append(names, f.Name)
 	}
 	return names
 }
 
-// Lookup returns the row with that name or alias.
-func Lookup(name string) (Format, error) {
-	for _, f := range formats {
-		if f.Name == name || slices.Contains(f.Aliases, name) {
+// ChooseDisk finds the format of a disk image by its name, or if that is "" by the image's own suffix.
+func ChooseDisk(name, path string) (Format, error) {
+	if name != "" {
+		return lookup(Disks(), name)
+	}
+	var known []string
+	for _, f := range Disks() {
+		if hasSuffix(path, f.Suffixes) {
 			return f, nil
 		}
+		known = append(known, f.Suffixes...)
 	}
-	return Format{}, fmt.Errorf("format %q is not one of %s", name, strings.Join(Names(), ", "))
+	return Format{}, fmt.Errorf("the name of %q ends in none of %s, which would say what it is", path, strings.Join(known, ", "))
 }
 
 // Packages returns the Debian packages that the toolbox of a Job must hold.
@@ -84,8 +124,15 @@ func (f Format) Packages(c Compression) []string {
 	return append(slices.Clone(f.tools), c.tool)
 }
 
-// Write writes the tree. The same tree, compression and epoch give the same bytes.
+// Write writes the tree, or the disk. The same tree or disk, compression and epoch give the same bytes.
 func (f Format) Write(ctx context.Context, j Job) error {
+	if f.Disk {
+		d, err := qcow2.Raw(j.Disk)
+		if err != nil {
+			return fmt.Errorf("write %s: %w", f.Name, err)
+		}
+		return f.WriteDisk(ctx, j.Out, d, j.Qcow2)
+	}
 	if j.Epoch.IsZero() {
 		return fmt.Errorf("write %s: the job has no epoch", f.Name)
 	}
@@ -93,6 +140,14 @@ func (f Format) Write(ctx context.Context, j Job) error {
 		return fmt.Errorf("write %s: %w", f.Name, err)
 	}
 	return nil
+}
+
+// WriteDisk writes a disk to an empty file, if the row is one of disks.
+func (f Format) WriteDisk(ctx context.Context, out *os.File, d qcow2.Disk, o qcow2.Options) error {
+	if !f.Disk {
+		return fmt.Errorf("write %s: it is no format of disks", f.Name)
+	}
+	return f.writeDisk(ctx, out, d, o)
 }
 
 // entries gives what is in the tree, in the order of Walk, as it is to be stored.
@@ -124,7 +179,7 @@ func Choose(format, target string, at Facts) (Format, Compression, error) {
 func chooseFormat(format, target string, at Facts) (Format, error) {
 	switch {
 	case format != "" && format != "auto":
-		return Lookup(format)
+		return LookupTree(format)
 	case at.Null:
 		return Lookup("null")
 	case at.Kind == Directory:
@@ -132,7 +187,7 @@ func chooseFormat(format, target string, at Facts) (Format, error) {
 	case isStdout(target), at.Kind == FIFO, at.Kind == CharDevice, compressionOf(target).Name != "":
 		return Lookup("tar")
 	}
-	for _, f := range formats {
+	for _, f := range trees() {
 		if hasSuffix(target, f.Suffixes) {
 			return f, nil
 		}
@@ -155,7 +210,7 @@ func (f Format) accepts(target string, at Facts) error {
 		return fmt.Errorf("target %s: %s is not a directory: make it first", target, at.NoParent)
 	case f.InPlace && at.Kind != Missing && at.Kind != Directory:
 		return fmt.Errorf("target %s is there and is not a directory", target)
-	case f.InPlace && at.Holds != "":
+	case f.InPlace && !f.Shared && at.Holds != "":
 		return fmt.Errorf("target %s is not empty: it has %s", target, at.Holds)
 	case !f.InPlace && at.Kind == Directory:
 		return fmt.Errorf("target %s is a directory, which format %s cannot be written to", target, f.Name)

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
+	"vmbuild/image/qcow2"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/offers"
 	"vmbuild/rootfs/tree"
@@ -408,4 +409,91 @@ func TestEpochUUID(t *testing.T) {
 	if d := cmp.Diff("b46cf33d-0403-5b72-8d5b-5df6b3750d2b", epochUUID(1750000000)); d != "" {
 		t.Error(d)
 	}
+}
+
+// Images of disks are not chosen for a tree, by their names or by their suffixes, and trees not for a disk.
+func TestDisks(t *testing.T) {
+	for _, test := range []struct{ format, path, want string }{
+		{"", "x.img", "raw"},
+		{"", "x.raw", "raw"},
+		{"", "x.tar.qcow2", "qcow2"},
+		{"qcow2", "x.img", "qcow2"},
+		{"", "x.tar", `the name of "x.tar" ends in none of .img, .raw, .qcow2, which would say what it is`},
+		{"", "img", `the name of "img" ends in none of .img, .raw, .qcow2, which would say what it is`},
+		{"tar", "x.img", `format "tar" is not one of raw, qcow2`},
+	} {
+		f, err := ChooseDisk(test.format, test.path)
+		got := f.Name
+		if err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("format %q of %q: %s, want %s", test.format, test.path, got, test.want)
+		}
+	}
+	for _, f := range Disks() {
+		want := `format "` + f.Name + `" is not one of directory, tar, squashfs, ext2, ext4, null`
+		if _, _, err := Choose(f.Name, "x", Facts{}); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		for _, suffix := range f.Suffixes {
+			if tree, _, err := Choose("", "x"+suffix, Facts{}); err != nil || tree.Name != "directory" {
+				t.Errorf("x%s is %s, %v", suffix, tree.Name, err)
+			}
+		}
+	}
+	tar, err := Lookup("tar")
+	if err == nil {
+		err = tar.WriteDisk(t.Context(), nil, nil, qcow2.Options{})
+	}
+	if want := "write tar: it is no format of disks"; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// A job's disk is written in every form; where the output is the disk, it is left alone.
+func TestWriteDisks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk")
+	want := make([]byte, 1<<20)
+	copy(want[600000:], "some data")
+	if err := os.WriteFile(path, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	for _, f := range Disks() {
+		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer out.Close()
+		if err := f.Write(t.Context(), Job{Disk: disk, Out: out}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := openDisk(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(io.NewSectionReader(got, 0, got.Size()))
+		if err != nil || !bytes.Equal(data, want) {
+			t.Errorf("%s: %d bytes with other data, %v", f.Name, len(data), err)
+		}
+	}
+	raw, err := Lookup("raw")
+	if err == nil {
+		err = raw.Write(t.Context(), Job{Disk: disk, Out: disk})
+	}
+	if err != nil || !bytes.Equal(read(t, path), want) {
+		t.Errorf("the disk has changed by being written to itself, %v", err)
+	}
+}
+
+func openDisk(f *os.File) (qcow2.Disk, error) {
+	if d, err := qcow2.Open(f); err == nil {
+		return d, nil
+	}
+	return qcow2.Raw(f)
 }

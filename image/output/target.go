@@ -33,6 +33,9 @@ func Open(target string, f Format) (Target, error) {
 	if isStdout(target) {
 		return openStdout()
 	}
+	if f.Shared {
+		return openLive(target)
+	}
 	if f.InPlace {
 		return openDirectory(target)
 	}

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"sync"
 
@@ -25,11 +26,17 @@ type Journal struct {
 func newJournal(file *os.File, send func(any) error) *Journal {
 	j := &Journal{log: zap.NewNop(), send: send}
 	if file != nil {
-		config := zap.NewProductionEncoderConfig()
-		config.EncodeTime = zapcore.ISO8601TimeEncoder
-		j.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), zapcore.Lock(file), zapcore.DebugLevel))
+		j.log = NewLogger(file)
 	}
 	return j
+}
+
+// NewLogger returns a logger of JSON lines, each with its level, time and message; one line is one Write.
+func NewLogger(w io.Writer) *zap.Logger {
+	config := zap.NewProductionEncoderConfig()
+	config.EncodeTime = zapcore.ISO8601TimeEncoder
+	sink := zapcore.Lock(zapcore.AddSync(w))
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(config), sink, zapcore.DebugLevel))
 }
 
 // event reports progress; a stage is logged when it begins.

@@ -22,18 +22,20 @@ import (
 
 // Host is where a job runs and whom it tells.
 type Host struct {
-	Cache string             // directory of the cache
-	Temp  string             // directory for work that does not outlive the job
-	Log   *os.File           // structured log; nil: none
-	Event func(rootfs.Event) // called from one goroutine at a time; nil: nobody listens
-	Users bool               // jobs get a user namespace even where the caller is root, as emulation needs it
+	Cache   string             // directory of the cache
+	Temp    string             // directory for work that does not outlive the job
+	Log     *os.File           // structured log; nil: none
+	Event   func(rootfs.Event) // called from one goroutine at a time; nil: nobody listens
+	Profile Profile            // of the inner half's memory
+	Users   bool               // jobs get a user namespace even where the caller is root, as emulation needs it
 }
 
 // Place is where the inner half works, as the outer one tells it.
 type Place struct {
-	Cache string `json:"cache"`
-	Temp  string `json:"temp"`
-	Log   bool   `json:"log"` // the last of the job's files is the log
+	Cache   string  `json:"cache"`
+	Temp    string  `json:"temp"`
+	Log     bool    `json:"log"` // the last of the job's files is the log
+	Profile Profile `json:"profile,omitzero"`
 }
 
 // message is what the outer half sends: a place and what is to be done there.
@@ -78,7 +80,7 @@ func (h Host) run(ctx context.Context, name string, payload any, files ...*os.Fi
 }
 
 func (h Host) place() (Place, error) {
-	p := Place{Log: h.Log != nil}
+	p := Place{Log: h.Log != nil, Profile: h.Profile}
 	for _, dir := range []struct {
 		to   *string
 		from string
@@ -106,7 +108,7 @@ const grace = 30 * time.Second
 func (h Host) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	h.Log, h.Event = nil, nil
+	h.Log, h.Event, h.Profile = nil, nil, Profile{}
 	if err := h.run(ctx, SweepJob, nil); err != nil {
 		return &LeftoverError{err}
 	}
@@ -151,6 +153,11 @@ func Handle(h Handler) namespace.Handler {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.close()) }()
+		stop, err := m.Place.Profile.Start("inner")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
 		return h(ctx, s, m.Payload, files)
 	}
 }

@@ -134,7 +134,7 @@ func (s *Stages) Run(ctx context.Context, stage hooks.Stage, root string, target
 // target is what hooks are told.
 func (s *Stages) target(stage hooks.Stage, root string, runner chroot.Runner) (hooks.Target, error) {
 	t := s.Tell
-	t.Root, t.Runner, t.Log = root, runner, s.Log
+	t.Root, t.Runner, t.Log, t.Work = root, runner, s.Log, s.Work
 	t.Arch, t.Suite, t.Skip = s.Spec.Arch, s.Spec.Suite, s.Spec.Skip
 	t.AptConfig = filepath.Join(s.Work, "apt.conf")
 	switch {

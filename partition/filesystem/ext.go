@@ -43,8 +43,28 @@ func ext(kind string) func(context.Context, Job) error {
 		if err := tools.Run(ctx, mke2fs(kind, j)); err != nil {
 			return err
 		}
-		return addDevices(ctx, tools, j)
+		return finishExt(ctx, kind, tools, j)
 	}
+}
+
+// finishExt adds what mke2fs leaves out.
+func finishExt(ctx context.Context, kind string, tools chroot.Runner, j Job) error {
+	holes, err := filesWithHoles(kind, j)
+	if err != nil {
+		return err
+	}
+	fill, err := fillScript(j, holes)
+	if err != nil {
+		return err
+	}
+	devices, err := deviceScript(j)
+	if err != nil {
+		return err
+	}
+	if err := debugfs(ctx, tools, j, fill+devices); err != nil {
+		return err
+	}
+	return fillHoles(j, holes)
 }
 
 // extBinds shows the toolbox the directory of the tree, and an empty one in place of each mount point below it.
@@ -83,6 +103,11 @@ func within(name, dir string) (string, bool) {
 		return strings.Trim(strings.TrimPrefix(name, dir), "/"), true
 	}
 	return "", false
+}
+
+// leftOut says whether a path of the tree is a mount point of another filesystem, or below one.
+func (j Job) leftOut(name string) bool {
+	return slices.ContainsFunc(j.Exclude, func(mount string) bool { _, in := within(name, mount); return in })
 }
 
 // emptyLike makes an empty directory with the mode and time of another. Mount points belong to root, as it does.
@@ -128,15 +153,14 @@ func (j Job) extClock() []string {
 	return []string{"SOURCE_DATE_EPOCH=" + now, "E2FSPROGS_FAKE_TIME=" + now}
 }
 
-// addDevices makes the tree's devices. debugfs says nothing by its exit status: what it prints on standard error below
-// its own version is a failure.
-func addDevices(ctx context.Context, tools chroot.Runner, j Job) error {
-	script, err := deviceScript(j)
-	if err != nil || script == "" {
-		return err
+// debugfs runs commands of debugfs(8), which says nothing by its exit status: what it prints on standard error below its
+// own version is a failure.
+func debugfs(ctx context.Context, tools chroot.Runner, j Job, script string) error {
+	if script == "" {
+		return nil
 	}
 	var said bytes.Buffer
-	err = tools.Run(ctx, chroot.Command{
+	err := tools.Run(ctx, chroot.Command{
 		Args:   []string{"debugfs", "-w", "-f", "-", fmt.Sprintf("%s?offset=%d", extDisk, j.Offset)},
 		Env:    j.extClock(),
 		Stdin:  strings.NewReader(script),
@@ -149,7 +173,7 @@ func addDevices(ctx context.Context, tools chroot.Runner, j Job) error {
 	}
 	for line := range strings.Lines(said.String()) {
 		if !strings.HasPrefix(line, "debugfs 1.") {
-			return fmt.Errorf("make devices by debugfs: %s", strings.TrimSpace(line))
+			return fmt.Errorf("add to it by debugfs: %s", strings.TrimSpace(line))
 		}
 	}
 	return nil
@@ -161,7 +185,7 @@ func deviceScript(j Job) (string, error) {
 	var script strings.Builder
 	for _, d := range j.Tree.Devices {
 		below, ok := within(d.Path, j.Dir)
-		if !ok || slices.ContainsFunc(j.Exclude, func(m string) bool { _, in := within(d.Path, m); return in }) {
+		if !ok || j.leftOut(d.Path) {
 			continue
 		}
 		if strings.ContainsAny(below+d.Target, "\"\n") {

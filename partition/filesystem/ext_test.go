@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vmbuild/partition/filesystem/extfs"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/offers"
 	"vmbuild/rootfs/tree"
@@ -132,7 +133,7 @@ func TestExtErrors(t *testing.T) {
 		{recorder{fail: "mke2fs"}, "", device, "make ext4 filesystem for /: no luck"},
 		{recorder{fail: "debugfs"}, "", device, "make ext4 filesystem for /: no luck"},
 		{recorder{stderr: "debugfs 1.47.2 (1-Jan-2025)\nmknod: Could not allocate inode\n"}, "", device,
-			"make ext4 filesystem for /: make devices by debugfs: mknod: Could not allocate inode"},
+			"make ext4 filesystem for /: add to it by debugfs: mknod: Could not allocate inode"},
 		{recorder{}, "/etc/x", device, "make ext4 filesystem for /: leave out mount point /etc/x: not a directory"},
 		{recorder{}, "", tree.Entry{Path: "/dev/x\ny", Type: tree.CharDevice}, `make ext4 filesystem for /: device name "/dev/x\ny" has a quote or line break`},
 		{recorder{}, "", tree.Entry{Path: "/dev/x", Type: tree.File}, "make ext4 filesystem for /: /dev/x: a file cannot be listed among the devices"},
@@ -216,6 +217,50 @@ func TestExtForeign(t *testing.T) {
 					if !strings.Contains(stat, fact) {
 						t.Errorf("%s: no %q in\n%s", path, fact, stat)
 					}
+				}
+			}
+		})
+	}
+}
+
+// Files in /boot have no holes on an ext4, not even where they have nothing but zeroes; others keep theirs.
+func TestExtHoles(t *testing.T) {
+	offers.Need(t, "build")
+	offers.Programs(t, "mke2fs", "debugfs", "e2fsck")
+	striped := strings.Repeat(strings.Repeat("d", extBlock)+strings.Repeat("\x00", extBlock), 40) + "\x00\x00"
+	files := map[string]string{
+		"boot/striped": striped, "boot/grub/zero": striped[extBlock : 2*extBlock], "boot/dense": "d", "boot/empty": "", "usr/striped": striped,
+	}
+	for _, dir := range []string{"/", "/boot"} {
+		t.Run(strings.TrimPrefix(dir, "/"), func(t *testing.T) {
+			j := Job{Offset: 1 << 20, Size: 40 << 20, UUID: testUUID, Tree: makeTree(t, files), Dir: dir, Epoch: epoch, Toolbox: chroot.Tools{Dir: "/"}}
+			disk := image(t, "ext4", j)
+			at := disk.Name() + "?offset=1048576"
+			run(t, "e2fsck", "-fn", at)
+			volume, err := extfs.Open(disk, j.Offset)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, content := range files {
+				inside, below := within(name, strings.TrimPrefix(dir, "/"))
+				if dir == "/" {
+					inside, below = name, true
+				}
+				if !below {
+					continue
+				}
+				copied := filepath.Join(t.TempDir(), "copy")
+				run(t, "debugfs", "-R", "dump /"+inside+" "+copied, at)
+				if got, err := os.ReadFile(copied); err != nil || string(got) != content {
+					t.Errorf("%s has another content: %v", name, err)
+				}
+				file, err := volume.Lookup(inside)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = file.Sectors()
+				if holes := err != nil; holes != (name == "usr/striped") {
+					t.Errorf("%s: %v", name, err)
 				}
 			}
 		})

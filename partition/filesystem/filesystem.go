@@ -1,10 +1,10 @@
 // Package filesystem makes filesystems and fills them from a tree, straight into a range of an image file. Nothing is
-// mounted and no device is used. vfat and swap are written by vmbuild itself; the ext family by the mke2fs of a
+// mounted and no device is used. vfat and swap are written by vmbuild itself; the others by the programs of a
 // toolbox, so that the bytes do not depend on the host's distribution.
 //
 // It does not decide where a filesystem lies, which one a partition gets or how it is called: package partition does.
-// The same job, on the same bytes, gives the same filesystem: identifiers come from the job and no time later than its
-// epoch is stored. The range is taken to hold nothing but zeroes, so what a filesystem does not use stays a hole.
+// The same job, on the same bytes, gives the same filesystem (but for btrfs, see makeBtrfs): identifiers come from the job
+// and no time later than its epoch is stored. The range is taken to hold nothing but zeroes, so what a filesystem does not use stays a hole.
 package filesystem
 
 import (
@@ -34,7 +34,7 @@ type Job struct {
 	Exclude []string  // mount points below Dir, as paths of the tree: made as empty directories
 	Epoch   time.Time // later times are stored as this one; the zero Time keeps them all
 
-	Disable  []string       // features of mke2fs(8) that the target's boot loader cannot read
+	Disable  []string       // features of mke2fs(8), mkfs.xfs(8) or mkfs.btrfs(8) that the target does not know
 	PageSize int64          // of the target's kernel, for swap; 0: 4096
 	Temp     string         // directory for what does not outlive the call; os.TempDir() if empty
 	Toolbox  chroot.Toolbox // holds the packages named by Tools; may be nil if there are none
@@ -44,8 +44,11 @@ type Job struct {
 type Filesystem struct {
 	Name         string           // as mount(8), fstab(5) and blkid(8) call it
 	Tools        []string         // Debian packages that the toolbox must hold
+	Packages     []string         // Debian packages that a system on it must have, for its initramfs to check and mount it
 	Options      string           // in fstab(5)
+	NoCheck      bool             // fsck(8) has nothing to do for it: pass 0 in fstab(5)
 	POSIX        bool             // keeps owners, modes, hard links and devices: fit for / and /boot
+	Boot         bool             // fit for /boot at least
 	GRUBModule   string           // module of GRUB that reads it; empty: none does
 	VolumeSerial bool             // its UUID is FAT's serial number of 32 bits
 	MBRType      func(int64) byte // type in an msdos table of a partition of that many bytes
@@ -57,7 +60,15 @@ var table = []Filesystem{
 	extRow("ext4"),
 	extRow("ext3"),
 	extRow("ext2"),
-	{Name: "vfat", Options: "umask=0077", GRUBModule: "fat", VolumeSerial: true, MBRType: mbrFAT, make: makeVFAT},
+	{
+		Name: "btrfs", Tools: []string{"btrfs-progs"}, Packages: []string{"btrfs-progs"}, Options: "defaults", NoCheck: true, POSIX: true,
+		GRUBModule: "btrfs", MBRType: mbrLinux, make: makeBtrfs,
+	},
+	{
+		Name: "xfs", Tools: []string{"xfsprogs"}, Packages: []string{"xfsprogs"}, Options: "defaults", NoCheck: true, POSIX: true,
+		GRUBModule: "xfs", MBRType: mbrLinux, make: makeXFS,
+	},
+	{Name: "vfat", Options: "umask=0077", Boot: true, GRUBModule: "fat", VolumeSerial: true, MBRType: mbrFAT, make: makeVFAT},
 	{Name: "swap", Options: "sw", MBRType: mbrSwap, make: makeSwap},
 }
 

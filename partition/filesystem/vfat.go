@@ -154,6 +154,11 @@ func (v *volume) readItem(source *os.Root, name string, item fs.DirEntry, parent
 		return v.read(source, name, parent)
 	}
 	info, err := item.Info()
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if file, err := source.Stat(name); err == nil && file.Mode().IsRegular() {
+			info = file // a copy of the file serves who follows the link
+		}
+	}
 	switch {
 	case err != nil:
 		return nil, err

@@ -269,7 +269,7 @@ func TestFATTime(t *testing.T) {
 
 func TestVFATErrors(t *testing.T) {
 	dir := makeTree(t, map[string]string{"a/x": "", "b/Name": "", "b/name": "", "c/what?": "", "d/dot.": "", "e/big": strings.Repeat("x", 2<<20)})
-	if err := os.Symlink("x", filepath.Join(dir.Dir, "a/link")); err != nil {
+	if err := os.Symlink("/a/x", filepath.Join(dir.Dir, "a/link")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink("/etc", filepath.Join(dir.Dir, "etc")); err != nil {
@@ -296,6 +296,18 @@ func TestVFATErrors(t *testing.T) {
 		if got := fmt.Sprint(row.Make(context.Background(), test.job)); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
+	}
+}
+
+// A link to a file in the same filesystem becomes a copy: what names the link still finds it.
+func TestVFATLinks(t *testing.T) {
+	j := vfatJob(t, 8<<20, map[string]string{"vmlinuz-6": "kernel"})
+	if err := os.Symlink("vmlinuz-6", filepath.Join(j.Tree.Dir, "vmlinuz")); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"vmlinuz": "kernel", "vmlinuz-6": "kernel"}
+	if diff := cmp.Diff(want, readFAT(t, image(t, "vfat", j), j)); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -41,8 +41,8 @@ type Root struct {
 	dir     string
 	root    *os.File // dir; nil after Close
 	options Options
-	before  map[int]bool // ids of the mounts there were
-	made    []string     // mount points that were made, to be removed
+	mounts  newMounts // since it was entered
+	made    []string  // mount points that were made, to be removed
 
 	mu     sync.Mutex // for covers and the log
 	covers []*cover
@@ -103,13 +103,9 @@ func newRoot(ctx context.Context, dir string, o Options) (*Root, error) {
 	if abs == "/" {
 		return nil, errors.New("it is this process's own root")
 	}
-	r := &Root{dir: abs, options: o, before: make(map[int]bool)}
-	mounts, err := mountTable()
-	if err != nil {
+	r := &Root{dir: abs, options: o}
+	if r.mounts, err = watchMounts(abs); err != nil {
 		return nil, err
-	}
-	for _, m := range mounts {
-		r.before[m.id] = true
 	}
 	r.root, err = openDir(abs)
 	return r, err
@@ -124,13 +120,13 @@ func (r *Root) Close() error {
 	if r.root == nil {
 		return nil
 	}
-	err := r.terminate()
+	err := terminate(r.processes)
 	for i := len(r.covers) - 1; i >= 0; i-- {
 		err = errors.Join(err, r.covers[i].lift())
 	}
 	r.root.Close()
 	r.root, r.covers = nil, nil
-	err = errors.Join(err, r.unmount(), r.removeMade())
+	err = errors.Join(err, r.mounts.unmount(), r.removeMade())
 	if err != nil {
 		return fmt.Errorf("leave root %q: %w", r.dir, err)
 	}

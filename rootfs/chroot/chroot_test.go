@@ -68,6 +68,8 @@ var scenarios = map[string]func(context.Context, *scenario) error{
 	"overlay":  overlayScenario,
 	"refused":  refusedOverlayScenario,
 	"without":  withoutScenario,
+	"guard":    guardScenario,
+	"clear":    clearScenario,
 }
 
 // TestScenarios runs all scenarios as the caller and, if that is root, as an ordinary user too.
@@ -564,6 +566,16 @@ func overlayScenario(_ context.Context, s *scenario) error {
 		if err := errors.Join(err, readErr, unix.Unmount(target, 0)); err != nil {
 			return err
 		}
+	}
+	if err := Overlay(lower, "", "", target); err != nil {
+		return err
+	}
+	_, err = os.Stat(filepath.Join(target, "dir/hidden"))
+	s.expect("what a layer has, without an upper", nil, err)
+	err = os.WriteFile(filepath.Join(target, "new"), nil, 0o644)
+	s.expect("without an upper nothing changes", true, errors.Is(err, unix.EROFS))
+	if err := unix.Unmount(target, 0); err != nil {
+		return err
 	}
 	err = Overlay([]string{at("none")}, upper, work, target)
 	s.expect("no lower directory", true, errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNoOverlay))

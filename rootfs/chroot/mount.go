@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -229,12 +230,47 @@ func (r *Root) removeMade() error {
 	return errors.Join(problems...)
 }
 
-// unmount takes away all mounts at and below the root that were not there before it was entered.
-func (r *Root) unmount() error {
+// newMounts are the mounts at and below a directory that were not there when watchMounts was called.
+type newMounts struct {
+	dir    string // real path
+	before map[mountPoint]bool
+}
+
+func watchMounts(dir string) (newMounts, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return newMounts{}, err
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil { // the kernel knows mounts by real paths
+		return newMounts{}, err
+	}
+	n := newMounts{dir, make(map[mountPoint]bool)}
+	mounts, err := mountTable()
+	for _, m := range mounts {
+		n.before[m] = true
+	}
+	return n, err
+}
+
+// Clear takes away all that is mounted below dir.
+func Clear(dir string) error {
+	n, err := watchMounts(dir)
+	if err == nil {
+		maps.DeleteFunc(n.before, func(m mountPoint, _ bool) bool { return m.point != n.dir })
+		err = n.unmount()
+	}
+	if err != nil {
+		return fmt.Errorf("clear %q of mounts: %w", dir, err)
+	}
+	return nil
+}
+
+// unmount takes them away.
+func (n newMounts) unmount() error {
 	// First those that are free, innermost first; then whatever is left, at once with what is below it. The second is
 	// needed for mounts that a user namespace got with others from the host: the kernel lets them go only together.
 	for _, flags := range []int{0, unix.MNT_DETACH} {
-		mounts, err := r.mounts()
+		mounts, err := n.list()
 		if err != nil {
 			return err
 		}
@@ -242,23 +278,23 @@ func (r *Root) unmount() error {
 			_ = unix.Unmount(m.point, flags|unix.UMOUNT_NOFOLLOW)
 		}
 	}
-	left, err := r.mounts()
+	left, err := n.list()
 	for _, m := range left {
 		err = errors.Join(err, fmt.Errorf("%q is still mounted", m.point))
 	}
 	return err
 }
 
-// mounts returns the mounts at and below the root that were not there before it was entered.
-func (r *Root) mounts() ([]mountPoint, error) {
+func (n newMounts) list() ([]mountPoint, error) {
 	all, err := mountTable()
-	return slices.DeleteFunc(all, func(m mountPoint) bool { return r.before[m.id] || !below(r.dir, m.point) }), err
+	return slices.DeleteFunc(all, func(m mountPoint) bool { return n.before[m] || !below(n.dir, m.point) }), err
 }
 
-// mountPoint is a line of the mount table.
+// mountPoint is a line of the mount table. The kernel gives the id of a mount that is gone to the next one.
 type mountPoint struct {
-	id    int
-	point string // real path
+	id     int
+	device string // major:minor
+	point  string // real path
 }
 
 func mountTable() ([]mountPoint, error) {
@@ -275,7 +311,7 @@ func parseMountInfo(data []byte) []mountPoint {
 			continue
 		}
 		if id, err := strconv.Atoi(string(fields[0])); err == nil {
-			mounts = append(mounts, mountPoint{id, unescape(fields[4])})
+			mounts = append(mounts, mountPoint{id, string(fields[2]), unescape(fields[4])})
 		}
 	}
 	return mounts

@@ -15,7 +15,9 @@ x 27 0:40 / /bad
 `
 
 func TestParseMountInfo(t *testing.T) {
-	want := []mountPoint{{22, "/proc"}, {27, "/"}, {36, "/mnt2"}, {40, "/tmp/with blank\\and\ttab\n"}}
+	want := []mountPoint{
+		{22, "0:21", "/proc"}, {27, "254:0", "/"}, {36, "98:0", "/mnt2"}, {40, "0:40", "/tmp/with blank\\and\ttab\n"},
+	}
 	if diff := cmp.Diff(want, parseMountInfo([]byte(mountInfo)), cmp.AllowUnexported(mountPoint{})); diff != "" {
 		t.Error(diff)
 	}

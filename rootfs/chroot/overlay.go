@@ -16,7 +16,8 @@ import (
 var ErrNoOverlay = errors.New("overlay file systems do not work here")
 
 // Overlay mounts on target what the directories of lower, topmost first, are together, such that changes go to upper.
-// The directories exist; work is empty, on the same file system as upper, and only for the kernel.
+// The directories exist; work is empty, on the same file system as upper, and only for the kernel. Without an upper, and a
+// work, nothing can be changed.
 //
 // The overlay never waits for a disk: what is to stay of upper is to be synced by whoever keeps it. In a user namespace
 // upper marks what is removed by extended attributes user.overlay.*, elsewhere by trusted.overlay.* (the kernel's
@@ -29,18 +30,9 @@ func Overlay(lower []string, upper, work, target string) error {
 }
 
 func overlay(lower []string, upper, work, target string) error {
-	attribute, options := "trusted.overlay.", "volatile"
+	attribute, options := "trusted.overlay.", ""
 	if !namespace.Initial() {
-		attribute, options = "user.overlay.", "volatile,userxattr"
-	}
-	// Without attributes the mount succeeds, but replacing a directory ends in EIO.
-	if err := setsAttributes(upper, attribute+"vmbuild"); err != nil {
-		return fmt.Errorf("%w: set an attribute %s* of %q: %w", ErrNoOverlay, attribute, upper, err)
-	}
-	// A volatile overlay refuses the work directory of an earlier one, as that may have lost data in a crash; here it
-	// would be in the same build.
-	if err := os.RemoveAll(filepath.Join(work, "work")); err != nil {
-		return err
+		attribute, options = "user.overlay.", "userxattr,"
 	}
 	// Directories are named by descriptors: their own names would have to be quoted, twice, and all of them together
 	// have to fit into a page.
@@ -53,23 +45,42 @@ func overlay(lower []string, upper, work, target string) error {
 		defer f.Close()
 		layers = append(layers, procPath(f))
 	}
-	u, err := openDir(upper)
-	if err != nil {
-		return err
+	options += "lowerdir=" + strings.Join(layers, ":")
+	if upper != "" {
+		u, w, err := openUpper(upper, work, attribute+"vmbuild")
+		if err != nil {
+			return err
+		}
+		defer u.Close()
+		defer w.Close()
+		options += ",volatile,upperdir=" + procPath(u) + ",workdir=" + procPath(w)
 	}
-	defer u.Close()
-	w, err := openDir(work)
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	options += ",lowerdir=" + strings.Join(layers, ":") + ",upperdir=" + procPath(u) + ",workdir=" + procPath(w)
 	switch err := unix.Mount("overlay", target, "overlay", 0, options); err {
 	case unix.EPERM, unix.ENODEV, unix.EINVAL, unix.EOPNOTSUPP:
 		return fmt.Errorf("%w: %w", ErrNoOverlay, err)
 	default:
 		return err
 	}
+}
+
+// openUpper opens the directories that take changes, where an attribute can be set.
+func openUpper(upper, work, attribute string) (u, w *os.File, err error) {
+	// Without attributes the mount succeeds, but replacing a directory ends in EIO.
+	if err := setsAttributes(upper, attribute); err != nil {
+		return nil, nil, fmt.Errorf("%w: set attribute %s of %q: %w", ErrNoOverlay, attribute, upper, err)
+	}
+	// A volatile overlay refuses the work directory of an earlier one, as that may have lost data in a crash; here it
+	// would be in the same build.
+	if err := os.RemoveAll(filepath.Join(work, "work")); err != nil {
+		return nil, nil, err
+	}
+	if u, err = openDir(upper); err != nil {
+		return nil, nil, err
+	}
+	if w, err = openDir(work); err != nil {
+		u.Close()
+	}
+	return u, w, err
 }
 
 func setsAttributes(dir, name string) error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"slices"
 	"strings"
 
 	"vmbuild/rootfs/sources"
@@ -75,7 +74,7 @@ func (m *Mirrors) offer(e sources.Entry) {
 		}
 		for _, s := range e.Suites {
 			release, isSecurity := strings.CutSuffix(s, "-security")
-			if !slices.Contains(suite.Names(), release) {
+			if known, err := suite.Lookup(release); err != nil || known.Archived {
 				continue
 			}
 			if isSecurity && m.Security == "" {

@@ -23,6 +23,7 @@ func TestOfHost(t *testing.T) {
 			"Types: deb\nURIs: http://s.example/debian-security\nSuites: trixie-security\nComponents: main\n"}, mine},
 		"another distribution": {map[string]string{"sources.list": "deb http://u.example/ubuntu noble main\n",
 			"sources.list.d/x.sources": "Types: deb\nURIs: https://p.example/apt\nSuites: stable-tools\n"}, defaults},
+		"archived":        {map[string]string{"sources.list": "deb http://archive.debian.org/debian buster main\n"}, defaults},
 		"not apt's names": {map[string]string{"sources.list.d/debian.bak": "deb http://m.example/debian sid main"}, defaults},
 		"broken": {map[string]string{"sources.list": "deb\ndebian\ndeb [\ndeb http://x\n",
 			"sources.list.d/a.sources": "nonsense"}, defaults},

@@ -38,10 +38,16 @@ const (
 	SecurityURI = "http://security.debian.org/debian-security"
 )
 
+// Where releases are that have left those.
+const (
+	ArchiveURI         = "http://archive.debian.org/debian"
+	ArchiveSecurityURI = "http://archive.debian.org/debian-security"
+)
+
 // Publish returns where the suite of that name is published, for a system of these architectures. A name that no table
 // has is taken for a suite of the Debian archive, which then consists of nothing else.
 func Publish(name string, architectures []string) Publication {
-	if s, err := Lookup(name); err == nil {
+	if s, ok := find(name); ok {
 		return s.publish(name)
 	}
 	for _, s := range archived {
@@ -70,15 +76,30 @@ func debian(parts ...Part) Publication {
 
 // publish names the release's suites by the codename or by the alias that was asked for.
 func (s Suite) publish(name string) Publication {
+	if s.Archived {
+		return old{s.Codename, s.Updates, s.Security}.publish()
+	}
 	p := debian(Part{Site: Main, URI: MainURI, Suite: name})
 	if s.Updates {
 		p.Parts = append(p.Parts, Part{Site: Main, URI: MainURI, Suite: name + "-updates"})
 	}
 	if s.Security {
-		p.Parts = append(p.Parts, Part{Site: Security, URI: SecurityURI, Suite: name + "-security"})
+		p.Parts = append(p.Parts, Part{Site: Security, URI: SecurityURI, Suite: securitySuite(name)})
 	}
 	return p
 }
+
+// SecuritySuite is what the security archive calls the release: since bullseye as the Debian archive calls its updates
+// (release notes of Debian 11: "Changed security archive layout").
+func (s Suite) SecuritySuite() string {
+	if s.since("bullseye") {
+		return securitySuite(s.Codename)
+	}
+	return oldSecuritySuite(s.Codename)
+}
+
+func securitySuite(name string) string    { return name + "-security" }
+func oldSecuritySuite(name string) string { return name + "/updates" }
 
 // old is a release of Debian that has left the mirrors for archive.debian.org.
 type old struct {
@@ -87,8 +108,8 @@ type old struct {
 	security bool // CODENAME/updates was kept
 }
 
-// How to add one: when a release leaves the mirrors, its row of the table of images becomes one here, and its keys go to
-// keyrings/debian-archive-removed-keys.pgp; go test ./rootfs/suite ./rootfs/sources.
+// archived are those that no image can be made of. When a release leaves the mirrors, its row of the table becomes Archived,
+// and its keys go to keyrings/debian-archive-removed-keys.pgp; go test ./rootfs/suite ./rootfs/sources.
 var archived = []old{
 	{codename: "potato"},
 	{codename: "woody"},
@@ -96,21 +117,16 @@ var archived = []old{
 	{codename: "etch", security: true},
 	{codename: "lenny", security: true},
 	{codename: "squeeze", security: true},
-	{codename: "wheezy", security: true},
-	{codename: "jessie", security: true},
-	{codename: "stretch", security: true},
-	{codename: "buster", updates: true, security: true},
 }
 
 func (o old) publish() Publication {
-	p := debian(Part{URI: "http://archive.debian.org/debian", Suite: o.codename, Frozen: true})
+	p := debian(Part{URI: ArchiveURI, Suite: o.codename, Frozen: true})
 	p.Keyring = "/usr/share/keyrings/debian-archive-removed-keys.gpg"
 	if o.updates {
-		p.Parts = append(p.Parts, Part{URI: p.Parts[0].URI, Suite: o.codename + "-updates", Frozen: true})
+		p.Parts = append(p.Parts, Part{URI: ArchiveURI, Suite: o.codename + "-updates", Frozen: true})
 	}
 	if o.security {
-		const security = "http://archive.debian.org/debian-security"
-		p.Parts = append(p.Parts, Part{URI: security, Suite: o.codename + "/updates", Frozen: true})
+		p.Parts = append(p.Parts, Part{URI: ArchiveSecurityURI, Suite: oldSecuritySuite(o.codename), Frozen: true})
 	}
 	return p
 }
@@ -141,7 +157,8 @@ var vendors = []vendor{
 			only:     []string{"amd64", "i386"}, ports: "http://ports.ubuntu.com/ubuntu-ports",
 		},
 		{
-			suites: []string{"lucid", "maverick", "natty", "oneiric", "precise", "quantal", "raring", "saucy", "utopic", "vivid",
+			suites: []string{"warty", "hoary", "breezy", "dapper", "edgy", "feisty", "gutsy", "hardy", "intrepid", "jaunty",
+				"karmic", "lucid", "maverick", "natty", "oneiric", "precise", "quantal", "raring", "saucy", "utopic", "vivid",
 				"wily", "yakkety", "zesty", "artful", "cosmic", "disco", "eoan", "groovy", "hirsute", "impish", "kinetic", "lunar",
 				"mantic", "oracular", "plucky"},
 			main: "http://old-releases.ubuntu.com/ubuntu", updates: true,
@@ -200,7 +217,8 @@ func (s site) parts(name string, architectures []string) []Part {
 // Keys returns the built-in OpenPGP keys that sign the suite of that name: RemovedKeyring for a release that has left the
 // mirrors, else Keyring.
 func Keys(name string) []byte {
-	if slices.ContainsFunc(archived, func(o old) bool { return o.codename == name }) {
+	s, _ := find(name)
+	if s.Archived || slices.ContainsFunc(archived, func(o old) bool { return o.codename == name }) {
 		return RemovedKeyring()
 	}
 	return Keyring()

@@ -9,26 +9,63 @@ import (
 	"strings"
 )
 
-// Suite is one row of the table.
+// Suite is one row of the table. What a release has and older ones lack is told by its methods.
 type Suite struct {
 	Codename  string
 	Aliases   []string // stable, testing, …: what the name means today
 	Version   string   // "13"; empty while it has none
+	Archived  bool     // has left the mirrors for archive.debian.org, and is signed no more
 	Updates   bool     // CODENAME-updates exists beside it
-	Security  bool     // CODENAME-security exists in the security archive
+	Security  bool     // its suite exists in the security archive
 	SplitBins bool     // its packages still ship /bin, /lib, /sbin: /usr is merged before they are unpacked
 	Packages  []string // what an image must name, because a Recommends brings it and nothing else does
 	Resolver  string   // package of systemd-resolved; empty where systemd itself has it
 
+	Kernels map[string]string // metapackages of the default kernel that today have another name, by architecture
+
 	// Ext4Without are features of today's mke2fs that this release's GRUB or e2fsck do not know (GRUB 2.06-3 and
-	// e2fsprogs 1.46: metadata_csum_seed and orphan_file came with e2fsprogs 1.47).
+	// e2fsprogs 1.46: metadata_csum_seed and orphan_file came with e2fsprogs 1.47; metadata_csum and, by default, 64bit
+	// with 1.43, which is stretch's).
 	Ext4Without []string
+
+	// XFSWithout and BtrfsWithout are the like of today's mkfs.xfs and mkfs.btrfs: GRUB 2.06-3 does not know nrext64, Linux
+	// 4.19 neither bigtime nor inobtcount, GRUB 2.02 no sparse inode chunks, Linux 4.9 has reflink and rmapbt for trials
+	// only, and 3.16 no free-space-tree.
+	XFSWithout, BtrfsWithout []string
 }
 
-// How to add one: a row here, its keys in keyrings/ (see Keyring), then VMBUILD_TEST=net,build,boot go test ./image.
+// Without lists the features that a filesystem of that name must not have.
+func (s Suite) Without(filesystem string) []string {
+	switch filesystem {
+	case "xfs":
+		return s.XFSWithout
+	case "btrfs":
+		return s.BtrfsWithout
+	}
+	return s.Ext4Without
+}
+
+// How to add one: a row here, the newest last, its keys in keyrings/ (see Keyring), then
+// VMBUILD_TEST=net,build,boot go test ./image ./cmd/vmbuild.
 var table = []Suite{
+	{Codename: "wheezy", Version: "7", Archived: true, Security: true,
+		Kernels:      map[string]string{"armel": "linux-image-versatile", "armhf": "linux-image-vexpress"},
+		Ext4Without:  []string{"metadata_csum", "64bit", "metadata_csum_seed", "orphan_file"},
+		BtrfsWithout: []string{"free-space-tree", "no-holes"}},
+	{Codename: "jessie", Version: "8", Archived: true, Security: true,
+		Kernels:      map[string]string{"armel": "linux-image-versatile"},
+		Ext4Without:  []string{"metadata_csum", "64bit", "metadata_csum_seed", "orphan_file"},
+		BtrfsWithout: []string{"free-space-tree"}},
+	{Codename: "stretch", Version: "9", Archived: true, Security: true,
+		Kernels:     map[string]string{"armel": "linux-image-marvell"},
+		Ext4Without: []string{"metadata_csum_seed", "orphan_file"},
+		XFSWithout:  []string{"nrext64", "bigtime", "inobtcount", "sparse", "reflink", "rmapbt"}},
+	{Codename: "buster", Version: "10", Archived: true, Updates: true, Security: true,
+		Ext4Without: []string{"metadata_csum_seed", "orphan_file"},
+		XFSWithout:  []string{"nrext64", "bigtime", "inobtcount", "sparse"}},
 	{Codename: "bullseye", Aliases: []string{"oldoldstable"}, Version: "11", Updates: true, Security: true, SplitBins: true,
-		Ext4Without: []string{"metadata_csum_seed", "orphan_file"}},
+		Ext4Without: []string{"metadata_csum_seed", "orphan_file"},
+		XFSWithout:  []string{"nrext64"}},
 	{Codename: "bookworm", Aliases: []string{"oldstable"}, Version: "12", Updates: true, Security: true, SplitBins: true,
 		Packages: []string{"zstd"}, Resolver: "systemd-resolved"},
 	{Codename: "trixie", Aliases: []string{"stable"}, Version: "13", Updates: true, Security: true,
@@ -42,8 +79,10 @@ var table = []Suite{
 // Default is the release an image is made of when none is named, and the one whose tools make every image.
 const Default = "stable"
 
-// All returns the table's rows, oldest first.
-func All() []Suite { return slices.Clone(table) }
+// Current returns the rows of the releases that mirrors have, oldest first.
+func Current() []Suite {
+	return slices.DeleteFunc(slices.Clone(table), func(s Suite) bool { return s.Archived })
+}
 
 // Names returns every name that Lookup knows: codenames, oldest first, then aliases.
 func Names() []string {
@@ -57,12 +96,35 @@ func Names() []string {
 
 // Lookup returns the release with that codename or alias.
 func Lookup(name string) (Suite, error) {
+	if s, ok := find(name); ok {
+		return s, nil
+	}
+	return Suite{}, unknown(name)
+}
+
+func find(name string) (Suite, bool) {
 	for _, s := range table {
 		if s.Codename == name || slices.Contains(s.Aliases, name) {
-			return s, nil
+			return s, true
 		}
 	}
-	return Suite{}, fmt.Errorf("%q is not a valid Debian or Ubuntu suite or codename that vmbuild knows (%s)",
+	return Suite{}, false
+}
+
+// unknown says why there is no row for a name: a suite that only trees can be made of is a valid one.
+func unknown(name string) error {
+	if vendor := Publish(name, nil).Vendor; vendor != "Debian" {
+		return fmt.Errorf("%q is a suite of %s, whose kernels and boot loaders vmbuild does not know: it makes trees and "+
+			"tarballs of it (vmbuild bootstrap %[1]s TARGET), and images of Debian (%[3]s)", name, vendor, strings.Join(Names(), ", "))
+	}
+	if slices.ContainsFunc(archived, func(o old) bool { return o.codename == name }) {
+		return fmt.Errorf("%q is too old a release of Debian for an image: the oldest is %s; vmbuild makes trees and "+
+			"tarballs of it (vmbuild bootstrap %[1]s TARGET)", name, table[0].Codename)
+	}
+	if base := Publish(name, nil).Base; base != "" {
+		return fmt.Errorf("%q is no release of its own, it only adds packages to %s: take that as the distribution", name, base)
+	}
+	return fmt.Errorf("%q is not a valid Debian or Ubuntu suite or codename that vmbuild knows (%s)",
 		name, strings.Join(Names(), ", "))
 }
 

@@ -9,28 +9,30 @@ package system
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path"
 	"strings"
 	"text/tabwriter"
 
 	"vmbuild/rootfs/chroot"
 )
 
-// Config is what the system shall be. Its zero value is a system without mounts, without name and without accounts
-// other than a root that has an empty password.
+// Config is what the system shall be. Its zero value is a system without mounts, without name, without network and
+// without accounts other than a root that has an empty password.
 type Config struct {
-	Hostname string
-	Mounts   []Mount
-	Sources  []Source
-	Root     Password
-	Users    []User
-	Sudo     bool // users are members of group sudo
-	Networkd bool // systemd-networkd asks for an address by DHCP on every en* and eth* interface
-	Resolved bool // systemd-resolved answers names: resolv.conf leads to it
+	Hostname    string
+	Mounts      []Mount
+	Sources     []Source // of apt; none: what the tree has stays
+	OneLine     bool     // they are lines of sources.list, for an apt that does not read deb822
+	Root        Password
+	Users       []User
+	Sudo        bool   // users are members of group sudo
+	Networkd    bool   // systemd-networkd asks for an address by DHCP on every en* and eth* interface
+	ResolvConf  string // systemd-resolved answers names: where /etc/resolv.conf leads then; empty: it is left alone
+	Ifupdown    bool   // ifupdown brings interfaces up: lo, and eth0 if DHCP
+	DHCP        bool   // with Ifupdown: eth0 asks for an address
+	KernelNames bool   // udev leaves interfaces the names that the kernel gives: eth0
+	Getty       Getty
 }
 
 // Mount is a line of fstab(5).
@@ -40,14 +42,6 @@ type Mount struct {
 	Type    string
 	Options string
 	Pass    int // order of fsck: 1 root, 2 others, 0 never
-}
-
-// Source is a stanza of a deb822 apt source (sources.list(5)).
-type Source struct {
-	URI        string
-	Suites     []string
-	Components []string
-	SignedBy   string // path of the keyring in the image
 }
 
 // Password is a crypt(5) hash or the absence of one: an account with an empty Hash logs in without a password.
@@ -63,36 +57,28 @@ type User struct {
 }
 
 // Prepare writes the files that packages' own scripts read: fstab above all, from which kernel and boot loader hooks
-// take the root filesystem.
+// take the root filesystem, and the rules for names of interfaces, which are in the initramfs too.
 func Prepare(root *os.Root, c Config) error {
-	files := []struct{ name, content string }{
+	files := []file{
 		{"etc/fstab", fstab(c.Mounts)},
 		{"etc/hostname", c.Hostname + "\n"},
 		{"etc/hosts", hosts(c.Hostname)},
 	}
-	if len(c.Sources) > 0 {
-		files = append(files, struct{ name, content string }{"etc/apt/sources.list.d/debian.sources", sources(c.Sources)})
-		if err := removeIfThere(root, "etc/apt/sources.list"); err != nil {
-			return fmt.Errorf("replace the apt source: %w", err)
-		}
-	}
 	if c.Networkd {
-		files = append(files, struct{ name, content string }{"etc/systemd/network/99-dhcp.network", dhcpNetwork})
+		files = append(files, file{"etc/systemd/network/99-dhcp.network", dhcpNetwork})
 	}
 	for _, f := range files {
-		if err := write(root, f.name, f.content); err != nil {
-			return fmt.Errorf("write /%s: %w", f.name, err)
+		if err := f.write(root); err != nil {
+			return err
+		}
+	}
+	for _, step := range []func(*os.Root, Config) error{prepareApt, prepareInterfaces, prepareGetty} {
+		if err := step(root, c); err != nil {
+			return err
 		}
 	}
 	return makeMountPoints(root, c.Mounts)
 }
-
-const dhcpNetwork = `[Match]
-Name=en* eth*
-
-[Network]
-DHCP=yes
-`
 
 // Apply makes accounts and enables services by the target's own programs. Passwords travel on standard input, never
 // on a command line that others can read.
@@ -136,34 +122,20 @@ func addUser(name string) []string {
 	return []string{"adduser", "--quiet", "--disabled-password", "--gecos", "", name}
 }
 
-func enableNetwork(ctx context.Context, target chroot.Runner, c Config) error {
-	var units []string
-	if c.Networkd {
-		units = append(units, "systemd-networkd.service")
-	}
-	if c.Resolved {
-		units = append(units, "systemd-resolved.service")
-	}
-	if len(units) == 0 {
-		return nil
-	}
-	enable := chroot.Command{Args: append([]string{"systemctl", "--quiet", "enable"}, units...)}
-	if err := target.Run(ctx, enable); err != nil {
-		return fmt.Errorf("enable the network: %w", err)
-	}
-	return nil
-}
-
 // Settle writes what must be right in the finished image and would be in the way before: resolv.conf leads to a
-// resolver that does not run during a build.
+// resolver that does not run during a build. It takes out what belongs to one machine: the names that udev gave to
+// devices, and the host keys of an SSH server, which each machine makes for itself.
 func Settle(root *os.Root, c Config) error {
-	if !c.Resolved {
+	if err := removeMatches(root, "etc/udev/rules.d/70-persistent-*.rules"); err != nil {
+		return fmt.Errorf("remove udev's names of devices: %w", err)
+	}
+	if err := keysAtBoot(root); err != nil {
+		return fmt.Errorf("leave the SSH host keys to the first boot: %w", err)
+	}
+	if c.ResolvConf == "" {
 		return nil
 	}
-	if err := removeIfThere(root, "etc/resolv.conf"); err != nil {
-		return fmt.Errorf("replace /etc/resolv.conf: %w", err)
-	}
-	if err := root.Symlink("../run/systemd/resolve/stub-resolv.conf", "etc/resolv.conf"); err != nil {
+	if err := link(root, "etc/resolv.conf", c.ResolvConf); err != nil {
 		return fmt.Errorf("link /etc/resolv.conf: %w", err)
 	}
 	return nil
@@ -188,19 +160,6 @@ func hosts(name string) string {
 		"::1     localhost ip6-localhost ip6-loopback\nff02::1 ip6-allnodes\nff02::2 ip6-allrouters\n"
 }
 
-func sources(list []Source) string {
-	var stanzas []string
-	for _, s := range list {
-		stanza := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\n",
-			s.URI, strings.Join(s.Suites, " "), strings.Join(s.Components, " "))
-		if s.SignedBy != "" {
-			stanza += "Signed-By: " + s.SignedBy + "\n"
-		}
-		stanzas = append(stanzas, stanza)
-	}
-	return strings.Join(stanzas, "\n")
-}
-
 // makeMountPoints makes the directories that fstab mounts something on.
 func makeMountPoints(root *os.Root, mounts []Mount) error {
 	for _, m := range mounts {
@@ -210,24 +169,6 @@ func makeMountPoints(root *os.Root, mounts []Mount) error {
 		if err := root.MkdirAll(m.Dir[1:], 0o755); err != nil {
 			return fmt.Errorf("make mount point %s: %w", m.Dir, err)
 		}
-	}
-	return nil
-}
-
-// write replaces the file by one that holds content, mode 0644, whatever was there (a link is not followed).
-func write(root *os.Root, name, content string) error {
-	if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return err
-	}
-	if err := removeIfThere(root, name); err != nil {
-		return err
-	}
-	return root.WriteFile(name, []byte(content), 0o644)
-}
-
-func removeIfThere(root *os.Root, name string) error {
-	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	return nil
 }

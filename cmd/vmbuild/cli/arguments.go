@@ -17,14 +17,22 @@ import (
 
 // manners is how a program reads its options.
 type manners struct {
-	lenient bool // as Perl's Getopt::Long: in any case and abbreviated as far as they stay unique
+	abbreviated bool // as far as they stay unique
+	anyCase     bool
+	emptyValue  bool // "--option=" has one
+	byLink      bool // called by its own name, the command reads them as vmbuild does
+
+	places []string // options of the command that are arguments of the program, after its first one
 }
 
-// programs are those that a command may be like.
+// programs are those that a command may be like: in Perl's Getopt::Long, in shell, in Perl as multistrap sets it up, in
+// Python's optparse, and in shell without any options.
 var programs = map[string]manners{
-	"mmdebstrap":  {lenient: true},
-	"debootstrap": {},
-	"multistrap":  {},
+	"mmdebstrap":    {abbreviated: true, anyCase: true},
+	"debootstrap":   {},
+	"multistrap":    {},
+	"vmdebootstrap": {abbreviated: true, emptyValue: true, byLink: true},
+	"qemu-wrapper":  {byLink: true, places: []string{"arch", "firmware-dir"}},
 }
 
 // arguments returns the command line args (args[0] is the program) for kong: without the program, with the command that
@@ -48,7 +56,8 @@ func likeProgram(app *kong.Node, args []string) *kong.Node {
 		}
 	}
 	for _, command := range app.Children {
-		if len(args) > 1 && args[1] == command.Name && command.Tag.Has("like") {
+		named := len(args) > 1 && args[1] == command.Name
+		if named && command.Tag.Has("like") && !programs[command.Tag.Get("like")].byLink {
 			return command
 		}
 	}
@@ -58,7 +67,7 @@ func likeProgram(app *kong.Node, args []string) *kong.Node {
 // rewrite writes the arguments of a command so that kong can read them in one way only: options by their whole names, a
 // value behind "=", and all that is no option behind "--".
 func rewrite(command *kong.Node, args []string) ([]string, error) {
-	r := rewriter{options: optionsOf(command), manners: programs[command.Tag.Get("like")]}
+	r := rewriter{options: optionsOf(allFlags(command)), manners: programs[command.Tag.Get("like")]}
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -78,8 +87,22 @@ func rewrite(command *kong.Node, args []string) ([]string, error) {
 			return nil, err
 		}
 	}
+	r.takePlaces()
 	line := append([]string{command.Name}, r.line...)
 	return append(append(line, "--"), r.rest...), nil
+}
+
+// takePlaces makes options of the arguments that are such by their places. An empty one is none.
+func (r *rewriter) takePlaces() {
+	for _, name := range r.places {
+		if len(r.rest) < 2 {
+			return
+		}
+		if value := r.rest[1]; value != "" {
+			r.line = append(r.line, "--"+name+"="+value)
+		}
+		r.rest = slices.Delete(r.rest, 1, 2)
+	}
 }
 
 // option is one spelling of an option, without hyphens.
@@ -88,10 +111,13 @@ type option struct {
 	flag     *kong.Flag
 }
 
-// optionsOf returns all spellings of all options of a command.
-func optionsOf(command *kong.Node) []option {
+// allFlags are those of a command and of the program.
+func allFlags(command *kong.Node) []*kong.Flag { return slices.Concat(command.AllFlags(false)...) }
+
+// optionsOf returns all spellings of options.
+func optionsOf(flags []*kong.Flag) []option {
 	var options []option
-	for _, f := range slices.Concat(command.AllFlags(false)...) {
+	for _, f := range flags {
 		for _, spelling := range append([]string{f.Name}, f.Aliases...) {
 			options = append(options, option{spelling, f})
 		}
@@ -123,9 +149,9 @@ func (r *rewriter) long(arg string, args []string) ([]string, error) {
 		return nil, err
 	}
 	switch {
-	case !takesValue(o.flag) && hasValue:
+	case isSwitch(o.flag) && hasValue:
 		return nil, fmt.Errorf("--%s does not take an argument", o.spelling)
-	case !takesValue(o.flag) || hasValue && value != "":
+	case !takesValue(o.flag) || hasValue && (value != "" || r.emptyValue):
 	case len(args) > 0 && !hasValue:
 		value, args = args[0], args[1:]
 	default:
@@ -165,7 +191,7 @@ func (r *rewriter) add(o option, value string) {
 	if utf8.RuneCountInString(spelling) == 1 {
 		spelling = o.flag.Name
 	}
-	if takesValue(o.flag) {
+	if takesValue(o.flag) || value != "" {
 		spelling += "=" + value
 	}
 	r.line = append(r.line, "--"+spelling)
@@ -174,7 +200,7 @@ func (r *rewriter) add(o option, value string) {
 // find looks an option up: by its spelling, else as the abbreviation of one option.
 func (r *rewriter) find(name string) (option, error) {
 	folded := name
-	if r.lenient {
+	if r.anyCase {
 		folded = strings.ToLower(name)
 	}
 	var found []option
@@ -182,7 +208,7 @@ func (r *rewriter) find(name string) (option, error) {
 		if o.spelling == folded {
 			return o, nil
 		}
-		abbreviates := r.lenient && folded != "" && strings.HasPrefix(o.spelling, folded) && !o.flag.Tag.Has("whole")
+		abbreviates := r.abbreviated && folded != "" && strings.HasPrefix(o.spelling, folded) && !o.flag.Tag.Has("whole")
 		same := func(other option) bool { return other.flag == o.flag }
 		if abbreviates && !slices.ContainsFunc(found, same) {
 			found = append(found, o)
@@ -205,7 +231,7 @@ func (r *rewriter) find(name string) (option, error) {
 // findShort looks a one-letter option up; "?" asks for help everywhere.
 func (r *rewriter) findShort(letter rune) (option, error) {
 	spelling := string(letter)
-	if r.lenient {
+	if r.anyCase {
 		spelling = strings.ToLower(spelling)
 	}
 	if spelling == "?" {

@@ -19,7 +19,8 @@ func model(t *testing.T) *kong.Node {
 	return parser.Model.Node
 }
 
-// TestArguments reads options as Perl's Getopt::Long does for mmdebstrap, and as debootstrap and multistrap do.
+// TestArguments reads options as Perl's Getopt::Long does for mmdebstrap, as debootstrap and multistrap do, and as Python's
+// optparse does for vmdebootstrap.
 func TestArguments(t *testing.T) {
 	app := model(t)
 	for line, want := range map[string]string{
@@ -50,6 +51,21 @@ func TestArguments(t *testing.T) {
 		"vmbuild debootstrap --no-merged-usr a b": "debootstrap --no-merged-usr -- a b",
 		"multistrap -f a.conf -d /x --no-auth":    "multistrap --file=a.conf --dir=/x --no-auth --",
 		"vmbuild multistrap -fa.conf -?":          "multistrap --file=a.conf --help --",
+		"vmbuild build --im=a":                    "build --im=a",
+		"vmbuild run a.img b c":                   "run a.img b c",
+		"qemu-wrapper":                            "run --",
+		"qemu-wrapper a.img":                      "run -- a.img",
+		"qemu-wrapper a.img amd64":                "run --arch=amd64 -- a.img",
+		"qemu-wrapper a.img arm64 /fw --cpus 2":   "run --cpus=2 --arch=arm64 --firmware-dir=/fw -- a.img",
+		"qemu-wrapper a.img amd64 /fw more":       "run --arch=amd64 --firmware-dir=/fw -- a.img more",
+		"vmdebootstrap":                           "build --",
+		"vmdebootstrap --im a --gru --no-verb":    "build --image=a --grub --no-verbose --",
+		"vmdebootstrap --dist sid --customi=x":    "build --distribution=sid --customize=x --",
+		"vmdebootstrap --image --grub":            "build --image=--grub --",
+		"vmdebootstrap --mirror= x --size=1G -v":  "build --mirror= --size=1G --verbose -- x",
+		"vmdebootstrap run --no-no-kern --no-k":   "build --no-no-kernel --no-kernel -- run",
+		"vmdebootstrap --dry-run=json --dump-con": "build --dry-run=json --dump-config --",
+		"vmdebootstrap --output x --no-def":       "build --output=x --no-default-configs --",
 	} {
 		got, err := arguments(app, strings.Fields(line))
 		if diff := cmp.Diff(strings.Fields(want), got); err != nil || diff != "" && len(got) > 0 {
@@ -58,6 +74,10 @@ func TestArguments(t *testing.T) {
 	}
 	got, err := arguments(app, []string{"mmdebstrap", "--include", "", "", "t"})
 	if want := []string{"bootstrap", "--include=", "--", "", "t"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+	got, err = arguments(app, []string{"qemu-wrapper", "a.img", "amd64", ""})
+	if want := []string{"run", "--arch=amd64", "--", "a.img"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v, want %q", got, err, want)
 	}
 	for line, want := range map[string]string{
@@ -77,6 +97,14 @@ func TestArguments(t *testing.T) {
 		"vmbuild debootstrap --variant":    "--variant requires an argument",
 		"multistrap -f":                    "-f requires an argument",
 		"multistrap --dry-run=yes -f file": "--dry-run does not take an argument",
+		"vmdebootstrap --size":             "--size requires an argument",
+		"vmdebootstrap --siz":              "--size requires an argument",
+		"vmdebootstrap --grub=yes":         "--grub does not take an argument",
+		"vmdebootstrap --no-extlinux=1":    "--no-extlinux does not take an argument",
+		"vmdebootstrap --Image=a":          "unknown flag --Image",
+		"vmdebootstrap --seee=a":           "unknown flag --seee",
+		"vmdebootstrap --see=a":            "unknown flag --see",
+		"vmdebootstrap --roo=a":            "--roo is ambiguous (--root-password, --roottype)",
 	} {
 		got, err := arguments(app, strings.Fields(line))
 		if err == nil || err.Error() != want {
@@ -85,31 +113,40 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// TestAbbreviations are all abbreviations that mmdebstrap 1.6 takes for one option, as Getopt::Long found them in
-// mmdebstrap's own list: vmbuild's further options take none of them away.
+// TestAbbreviations are all abbreviations that mmdebstrap 1.6 and vmdebootstrap 1.11 take for one option, as Getopt::Long and
+// optparse find them in those programs' own lists: vmbuild's further options take none of them away.
 func TestAbbreviations(t *testing.T) {
 	app := model(t)
-	i := slices.IndexFunc(app.Children, func(n *kong.Node) bool { return n.Tag.Get("like") == "mmdebstrap" })
-	r := rewriter{options: optionsOf(app.Children[i]), manners: programs["mmdebstrap"]}
-	for _, name := range mmdebstrapOptions {
-		for n := 1; n <= len(name); n++ {
-			abbreviation := name[:n]
-			var matches []string
-			for _, other := range mmdebstrapOptions {
-				if strings.HasPrefix(other, abbreviation) {
-					matches = append(matches, other)
-				}
-			}
-			if slices.Contains(matches, abbreviation) || slices.Contains([]string{"h", "s", "q", "v", "d"}, abbreviation) {
-				continue // a name of its own
-			}
-			o, err := r.find(abbreviation)
-			if unique := len(matches) == 1; unique != (err == nil) || unique && o.spelling != name {
-				t.Errorf("--%s: %s, %v, want one of %q", abbreviation, o.spelling, err, matches)
+	for program, names := range map[string][]string{"mmdebstrap": mmdebstrapOptions, "vmdebootstrap": vmdebootstrapOptions()} {
+		i := slices.IndexFunc(app.Children, func(n *kong.Node) bool { return n.Tag.Get("like") == program })
+		r := rewriter{options: optionsOf(allFlags(app.Children[i])), manners: programs[program]}
+		for _, name := range names {
+			checkAbbreviations(t, r, name, names)
+			if o, err := r.find(strings.ToUpper(name)); (err == nil) != r.anyCase || err == nil && o.spelling != name {
+				t.Errorf("%s --%s: %s, %v", program, strings.ToUpper(name), o.spelling, err)
 			}
 		}
-		if o, err := r.find(strings.ToUpper(name)); err != nil || o.spelling != name {
-			t.Errorf("--%s: %s, %v", strings.ToUpper(name), o.spelling, err)
+	}
+}
+
+// checkAbbreviations finds an option by all that is short for it alone.
+func checkAbbreviations(t *testing.T, r rewriter, name string, names []string) {
+	t.Helper()
+	for n := 1; n <= len(name); n++ {
+		abbreviation := name[:n]
+		var matches []string
+		for _, other := range names {
+			if strings.HasPrefix(other, abbreviation) {
+				matches = append(matches, other)
+			}
+		}
+		if abbreviation != name && slices.Contains(matches, abbreviation) ||
+			slices.ContainsFunc(r.options, func(o option) bool { return n == 1 && o.spelling == abbreviation }) {
+			continue // a name of its own
+		}
+		o, err := r.find(abbreviation)
+		if unique := len(matches) == 1 || abbreviation == name; unique != (err == nil) || unique && o.spelling != name {
+			t.Errorf("--%s: %s, %v, want one of %q", abbreviation, o.spelling, err, matches)
 		}
 	}
 }
@@ -120,4 +157,19 @@ var mmdebstrapOptions = []string{
 	"silent", "quiet", "verbose", "debug", "format", "logfile", "resolve-deps", "merged-usr", "no-merged-usr",
 	"force-check-gpg", "setup-hook", "extract-hook", "chrooted-extract-hook", "essential-hook", "chrooted-essential-hook",
 	"customize-hook", "chrooted-customize-hook", "hook-directory", "simulate", "dry-run", "skip",
+}
+
+// vmdebootstrapOptions are the options of vmdebootstrap and of cliapp below it, with what they make of switches.
+func vmdebootstrapOptions() []string {
+	names := strings.Fields(`
+		output log log-level log-max log-keep log-mode dump-memory-profile memory-dump-interval
+		dump-setting-names dump-config no-default-configs config list-config-files generate-manpage help-all help version
+		image size bootsize boottype bootflag bootoffset esp-size part-type roottype swap foreign debootstrapopts
+		debootstrap-scripts tarball apt-mirror mirror arch distribution package custom-package kernel-package root-password
+		customize hostname user serial-console-command owner squash`)
+	for _, name := range strings.Fields(`verbose use-uefi extlinux no-kernel enable-dhcp lock-root-password serial-console sudo
+		configure-apt mbr grub sparse pkglist no-acpid dry-run systemd-networkd update-initramfs convert-qcow2`) {
+		names = append(names, name, "no-"+name)
+	}
+	return names
 }

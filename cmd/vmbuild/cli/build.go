@@ -5,70 +5,169 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
+	"vmbuild/hooks"
 	"vmbuild/image"
 )
 
-// buildCmd is the command line of vmbuild build: vmdebootstrap's options.
+// buildCmd is the command line of vmbuild build: vmdebootstrap's options, and those of vmbuild's own (tag whole).
 type buildCmd struct {
-	Image        string     `help:"Write the disk image to FILE (raw)." placeholder:"FILE" group:"Image"`
-	Size         image.Size `help:"Size of the disk: K, M, G, T are powers of 1024; KB, MB, GB, TB of 1000." default:"1G" placeholder:"SIZE" group:"Image"`
-	Distribution string     `help:"Debian suite or codename: ${suites}." default:"${suite}" placeholder:"NAME" group:"Image"`
-	Arch         string     `help:"Debian architecture: ${arches}." enum:"${arches}" default:"${arch}" placeholder:"ARCH" group:"Image"`
-	PartType     string     `help:"Partition table: ${enum}." enum:"${tables}" default:"msdos" placeholder:"TYPE" group:"Partitions"`
-	Roottype     string     `help:"File system of the root partition: ${enum}." enum:"${roottypes}" default:"ext4" placeholder:"TYPE" group:"Partitions"`
-	Bootsize     image.Size `help:"Make a boot partition of this size." placeholder:"SIZE" group:"Partitions"`
-	Boottype     string     `help:"File system of the boot partition: ${enum}." enum:"${roottypes}" default:"ext2" placeholder:"TYPE" group:"Partitions"`
-	Bootoffset   image.Size `help:"Leave this much room before the first partition." placeholder:"SIZE" group:"Partitions"`
-	Bootflag     string     `help:"Set this flag on the first partition, as parted names it (boot, esp, legacy_boot, ...)." placeholder:"FLAG" group:"Partitions"`
-	Swap         image.Size `help:"Make a swap partition of this size (at least 256M)." placeholder:"SIZE" group:"Partitions"`
-	EspSize      image.Size `help:"Size of the EFI system partition (at least 5M; 128M when not given)." placeholder:"SIZE" group:"Partitions"`
+	Image            string     `help:"Write the disk image to FILE." placeholder:"FILE" group:"Output"`
+	Tarball          string     `help:"Write the system as a tar archive, compressed as its name says." placeholder:"FILE" group:"Output"`
+	Squash           string     `help:"Write what a live system starts from into DIR: filesystem.squashfs, kernel, initrd, and EFI loaders with --use-uefi." placeholder:"DIR" group:"Output"`
+	Directory        string     `help:"Write the system into DIR as it is." placeholder:"DIR" whole:"" group:"Output"`
+	OutputImage      []string   `help:"Write this too, in the form that its name says or --format (may be given more than once)." placeholder:"FILE" sep:"none" whole:"" group:"Output"`
+	Format           []string   `help:"Form of --image and --output-image: ${formats} (default raw for --image); more than one writes the image in each." placeholder:"NAME" whole:"" group:"Output"`
+	ConvertQcow2     bool       `name:"convert-qcow2" help:"Write the disk image in QEMU's form instead of raw." negatable:"" group:"Output"`
+	Qcow2Compression string     `name:"qcow2-compression" help:"Compress qcow2 images: ${enum}." enum:"${clusters}" default:"none" placeholder:"NAME" whole:"" group:"Output"`
+	Size             image.Size `help:"Size of the disk: K, M, G, T are powers of 1024; KB, MB, GB, TB of 1000." default:"1G" placeholder:"SIZE" group:"Output"`
+	Sparse           bool       `help:"Store no zeroes; --no-sparse takes all the room of a raw image at once." default:"true" negatable:"" group:"Output"`
+	Owner            string     `help:"Give what was written to USER." placeholder:"USER" group:"Output"`
+	Pkglist          bool       `help:"Write lists of the packages beside it: dpkg.list, and a manifest." negatable:"" group:"Output"`
 
-	Grub          bool `help:"Install the boot loader GRUB." group:"Boot"`
-	UseUefi       bool `help:"Start by UEFI firmware, Secure Boot included, instead of BIOS." negatable:"" group:"Boot"`
-	SerialConsole bool `help:"Boot messages and a login on the first serial port too." default:"true" negatable:"" group:"Boot"`
+	Distribution string `help:"Debian suite or codename: ${suites}." default:"${suite}" placeholder:"NAME" group:"Packages"`
+	Arch         string `help:"Debian architecture: ${arches}." enum:"${arches}" default:"${arch}" placeholder:"ARCH" group:"Packages"`
+	Foreign      string `help:"Run programs of a foreign architecture by this one of qemu-user (default: found or fetched)." placeholder:"PROGRAM" group:"Packages"`
 
-	Mirror          string   `help:"Take packages from URL (default: this host's own apt source for Debian, else ftp.debian.org)." placeholder:"URL" group:"Packages"`
-	SecurityMirror  string   `help:"Take security updates from URL, or from nowhere (none)." placeholder:"URL" group:"Packages"`
-	Updates         bool     `help:"Take the suite's updates too." default:"true" negatable:"" group:"Packages"`
-	Package         []string `help:"Install NAME too (may be given more than once)." placeholder:"NAME" sep:"none" group:"Packages"`
-	KernelPackage   string   `help:"Install this kernel instead of the architecture's default." placeholder:"NAME" group:"Packages"`
-	NoKernel        bool     `help:"Install no kernel." group:"Packages"`
-	Keyring         string   `help:"Trust the OpenPGP keys in FILE instead of Debian's." type:"path" placeholder:"FILE" group:"Packages"`
-	CheckValidUntil bool     `help:"Refuse an archive that is past its Valid-Until date." default:"true" negatable:"" group:"Packages"`
-	Offline         bool     `help:"Take everything from the cache." group:"Packages"`
+	PartType   string     `help:"Partition table: ${enum}." enum:"${tables}" default:"msdos" placeholder:"TYPE" group:"Partitions"`
+	Roottype   string     `help:"File system of the root partition: ${enum}." enum:"${roottypes}" default:"ext4" placeholder:"TYPE" group:"Partitions"`
+	Bootsize   image.Size `help:"Make a boot partition of this size." placeholder:"SIZE" group:"Partitions"`
+	Boottype   string     `help:"File system of the boot partition: ${enum}." enum:"${boottypes}" default:"ext2" placeholder:"TYPE" group:"Partitions"`
+	Bootoffset image.Size `help:"Leave this much room before the first partition." placeholder:"SIZE" group:"Partitions"`
+	Bootflag   string     `help:"Set this flag on the first partition, as parted names it (boot, esp, legacy_boot, ...)." placeholder:"FLAG" group:"Partitions"`
+	Swap       image.Size `help:"Make a swap partition of this size (at least 256M)." placeholder:"SIZE" group:"Partitions"`
+	EspSize    image.Size `help:"Size of the EFI system partition (at least 5M; 128M when not given)." placeholder:"SIZE" group:"Partitions"`
+
+	Extlinux             *bool  `help:"Install the boot loader EXTLINUX (the default where it can start the system); --no-extlinux installs none that is not named." negatable:"" group:"Boot"`
+	Grub                 bool   `help:"Install the boot loader GRUB." negatable:"" group:"Boot"`
+	UseUefi              bool   `help:"Start by UEFI firmware, Secure Boot included, instead of BIOS." negatable:"" group:"Boot"`
+	Mbr                  bool   `help:"Write the boot code that EXTLINUX needs in the first sector." default:"true" negatable:"" group:"Boot"`
+	SerialConsole        bool   `help:"Boot messages and a login on the first serial port too." default:"true" negatable:"" group:"Boot"`
+	SerialConsoleCommand string `help:"Run CMD on that port instead of the system's own login." placeholder:"CMD" group:"Boot"`
+	UpdateInitramfs      bool   `help:"Make the initramfs after everything else; with --no-update-initramfs it does not know what scripts change." default:"true" negatable:"" group:"Boot"`
+
+	Mirror             string   `help:"Take packages from URL (default: this host's own apt source for Debian, else ftp.debian.org)." placeholder:"URL" group:"Packages"`
+	SecurityMirror     string   `help:"Take security updates from URL, or from nowhere (none)." placeholder:"URL" whole:"" group:"Packages"`
+	Updates            bool     `help:"Take the suite's updates too." default:"true" negatable:"" whole:"" group:"Packages"`
+	ConfigureApt       bool     `help:"Write the apt source of the system from --distribution and --mirror or --apt-mirror." negatable:"" group:"Packages"`
+	AptMirror          string   `help:"What apt in the system uses instead of --mirror; needs --configure-apt." placeholder:"URL" group:"Packages"`
+	Package            []string `help:"Install NAME too (may be given more than once)." placeholder:"NAME" sep:"none" group:"Packages"`
+	CustomPackage      []string `help:"Install a package from a file; the archive has what it depends on (may be given more than once)." placeholder:"DEB" sep:"none" group:"Packages"`
+	KernelPackage      string   `help:"Install this kernel instead of the architecture's default." placeholder:"NAME" group:"Packages"`
+	NoKernel           bool     `help:"Install no kernel." negatable:"" group:"Packages"`
+	NoAcpid            bool     `help:"Do not install acpid, where systemd does not do its work." negatable:"" group:"Packages"`
+	Debootstrapopts    []string `help:"What debootstrap would be told: variant, components, include, exclude, keyring, no-check-gpg, merged-usr, ..." placeholder:"OPTS" sep:"none" group:"Packages"`
+	DebootstrapScripts string   `help:"Directory with a debootstrap script of the suite, whose settings are heeded." placeholder:"DIR" group:"Packages"`
+	Keyring            string   `help:"Trust the OpenPGP keys in FILE instead of Debian's." type:"path" placeholder:"FILE" whole:"" group:"Packages"`
+	CheckValidUntil    bool     `help:"Refuse an archive that is past its Valid-Until date." default:"true" negatable:"" whole:"" group:"Packages"`
+	Offline            bool     `help:"Take everything from the cache." negatable:"" whole:"" group:"Packages"`
 
 	Hostname         string   `help:"Name of the system." default:"debian" placeholder:"NAME" group:"System"`
-	RootPassword     string   `help:"Password of root (default: empty, root logs in without one)." placeholder:"PASSWORD" group:"System"`
-	LockRootPassword bool     `help:"Root cannot log in by password." group:"System"`
-	User             []string `help:"Make an account, NAME or NAME/PASSWORD; without a password it logs in with none (may be given more than once)." placeholder:"NAME[/PASSWORD]" sep:"none" group:"System"`
-	Sudo             bool     `help:"Install sudo and allow it to the accounts of --user." group:"System"`
-	Customize        []string `help:"Run SCRIPT on the tree before it becomes an image (may be given more than once)." placeholder:"SCRIPT" sep:"none" group:"System"`
+	RootPassword     string   `help:"Password of root (default: empty, root logs in without one)." placeholder:"PASSWORD" secret:"" group:"System"`
+	LockRootPassword bool     `help:"Root cannot log in by password." negatable:"" group:"System"`
+	User             []string `help:"Make an account, NAME or NAME/PASSWORD; without a password it logs in with none (may be given more than once)." placeholder:"NAME[/PASSWORD]" sep:"none" secret:"/" group:"System"`
+	Sudo             bool     `help:"Install sudo and allow it to the accounts of --user." negatable:"" group:"System"`
+	SystemdNetworkd  bool     `help:"Set up the network by systemd-networkd; --no-systemd-networkd by ifupdown, with the old names of interfaces." default:"true" negatable:"" group:"System"`
+	EnableDhcp       bool     `help:"Ask for an address by DHCP without systemd-networkd, too, which always does." negatable:"" group:"System"`
 
-	Seed    string `help:"Derive all identifiers from TEXT instead of from the options." placeholder:"TEXT" group:"Program"`
-	DryRun  dryRun `help:"Print the plan and stop; --dry-run=json prints it as data." group:"Program"`
+	Customize     []string `help:"Run SCRIPT on the tree before it becomes an image (may be given more than once)." placeholder:"SCRIPT" sep:"none" group:"Hooks"`
+	Scriptlets    []string `help:"Run the programs in DIR, each after those that it needs (may be given more than once)." placeholder:"DIR" sep:"none" whole:"" group:"Hooks"`
+	HookDir       []string `help:"Run the programs in DIR whose names begin with a stage: setup, extract, essential, customize." aliases:"hook-directory" placeholder:"DIR" sep:"none" whole:"" group:"Hooks"`
+	SetupHook     []string `help:"Run CMD before anything is downloaded." placeholder:"CMD" sep:"none" whole:"" group:"Hooks"`
+	ExtractHook   []string `help:"Run CMD when the first packages are unpacked, before any is configured." placeholder:"CMD" sep:"none" whole:"" group:"Hooks"`
+	EssentialHook []string `help:"Run CMD when the essential packages are configured." placeholder:"CMD" sep:"none" whole:"" group:"Hooks"`
+	CustomizeHook []string `help:"Run CMD, or do a transfer (copy-in, upload, ...), after the scripts of --customize." placeholder:"CMD" sep:"none" whole:"" group:"Hooks"`
+
+	Seed    string `help:"Derive all identifiers from TEXT instead of from the options." placeholder:"TEXT" whole:"" group:"Program"`
+	DryRun  dryRun `help:"Print the plan and stop; --dry-run=json prints it as data." negatable:"" group:"Program"`
 	Verbose bool   `help:"Print what the programs of the build print." short:"v" negatable:"" group:"Program"`
-	Log     string `help:"Write a log of the build to FILE (JSON lines)." placeholder:"FILE" group:"Program"`
+	programOptions
 	environment
 }
 
-func (c *buildCmd) options() (image.Options, error) {
+// options reads the command line into those of package image. The notes are what the user should hear of.
+func (c *buildCmd) options() (o image.Options, notes []string, err error) {
 	epoch, err := sourceDateEpoch()
 	if err != nil {
-		return image.Options{}, err
+		return o, nil, err
 	}
-	return image.Options{
-		Image: c.Image, Size: c.Size, Distribution: c.Distribution, Arch: c.Arch, Mirror: c.Mirror,
-		Security: c.SecurityMirror, NoUpdates: !c.Updates,
-		Packages: c.Package, KernelPackage: c.KernelPackage, NoKernel: c.NoKernel,
+	o = image.Options{
+		Image: c.Image, Tarball: c.Tarball, Squash: c.Squash, Directory: c.Directory, OutputImages: c.OutputImage,
+		Formats: lists(c.Format), ConvertQcow2: c.ConvertQcow2, Owner: c.Owner, NoSparse: !c.Sparse, PkgList: c.Pkglist,
+		Size: c.Size, Distribution: c.Distribution, Arch: c.Arch, Emulator: c.Foreign,
 		PartType: c.PartType, RootType: c.Roottype, BootSize: c.Bootsize, BootType: c.Boottype,
-		BootOffset: c.Bootoffset, BootFlag: c.Bootflag, Swap: c.Swap, ESPSize: c.EspSize, Grub: c.Grub, UseUEFI: c.UseUefi,
-		Hostname: c.Hostname, RootPassword: c.RootPassword, LockRootPassword: c.LockRootPassword,
-		Users: c.User, Sudo: c.Sudo, NoSerialConsole: !c.SerialConsole, Customize: c.Customize,
-		Keyring: c.Keyring, NoCheckValidUntil: !c.CheckValidUntil, Offline: c.Offline, Seed: c.Seed, Epoch: epoch,
-	}, nil
+		BootOffset: c.Bootoffset, BootFlag: c.Bootflag, Swap: c.Swap, ESPSize: c.EspSize,
+		Grub: c.Grub, UseUEFI: c.UseUefi, NoMBR: !c.Mbr,
+		Extlinux: c.Extlinux != nil && *c.Extlinux, NoExtlinux: c.Extlinux != nil && !*c.Extlinux,
+		NoSerialConsole: !c.SerialConsole, SerialCommand: c.SerialConsoleCommand, NoUpdateInitramfs: !c.UpdateInitramfs,
+		Mirror: c.Mirror, Security: c.SecurityMirror, NoUpdates: !c.Updates, ConfigureApt: c.ConfigureApt, AptMirror: c.AptMirror,
+		Packages: c.Package, KernelPackage: c.KernelPackage, NoKernel: c.NoKernel, NoACPID: c.NoAcpid,
+		DebootstrapOpts: strings.Join(c.Debootstrapopts, " "),
+		Keyring:         c.Keyring, NoCheckValidUntil: !c.CheckValidUntil, Offline: c.Offline, Seed: c.Seed, Epoch: epoch,
+		Hostname: c.Hostname, RootPassword: c.RootPassword, LockRootPassword: c.LockRootPassword, Users: c.User, Sudo: c.Sudo,
+		NoNetworkd: !c.SystemdNetworkd, EnableDHCP: c.EnableDhcp, Customize: c.Customize,
+	}
+	if c.Qcow2Compression != "none" {
+		o.Qcow2Compression = c.Qcow2Compression
+	}
+	for _, name := range c.CustomPackage {
+		path, err := packageFile(name)
+		if err != nil {
+			return o, nil, usageError{fmt.Errorf("--custom-package: %w", err)}
+		}
+		o.CustomDebs = append(o.CustomDebs, path)
+	}
+	if c.DebootstrapScripts != "" {
+		if o.Script, err = image.ReadDebootstrapScript(c.DebootstrapScripts, c.Distribution); err != nil {
+			return o, nil, usageError{fmt.Errorf("--debootstrap-scripts: %w", err)}
+		}
+	}
+	o.Hooks, notes, err = c.hooks()
+	return o, notes, err
+}
+
+// hooks lists the hooks beside --customize: those of directories first, then commands.
+func (c *buildCmd) hooks() (list []hooks.Hook, notes []string, err error) {
+	for _, dir := range c.HookDir {
+		found, warnings, err := fromDirectory(dir)
+		if err != nil {
+			return nil, nil, usageError{fmt.Errorf("--hook-dir: %w", err)}
+		}
+		list, notes = append(list, found...), append(notes, warnings...)
+	}
+	for _, dir := range c.Scriptlets {
+		found, err := hooks.FromScriptlets(dir)
+		if err != nil {
+			return nil, nil, usageError{fmt.Errorf("--scriptlets: %w", err)}
+		}
+		list = append(list, found...)
+	}
+	for _, of := range []struct {
+		stage    hooks.Stage
+		commands []string
+	}{
+		{hooks.Setup, c.SetupHook}, {hooks.Extract, c.ExtractHook}, {hooks.Essential, c.EssentialHook}, {hooks.Customize, c.CustomizeHook},
+	} {
+		for _, command := range of.commands {
+			list = append(list, hooks.Hook{Stage: of.stage, Command: command})
+		}
+	}
+	return list, notes, nil
+}
+
+// fromDirectory reads a hook directory by its absolute path: hooks may run elsewhere.
+func fromDirectory(name string) ([]hooks.Hook, []string, error) {
+	dir, err := filepath.Abs(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return hooks.FromDirectory(dir)
 }
 
 // sourceDateEpoch reads the variable of reproducible-builds.org's specification: seconds since 1970.
@@ -85,8 +184,12 @@ func sourceDateEpoch() (time.Time, error) {
 }
 
 // Run is called by kong.
-func (c *buildCmd) Run(ctx context.Context, s Streams) error {
-	o, err := c.options()
+func (c *buildCmd) Run(ctx context.Context, k *kong.Context, s Streams) error {
+	return c.run(k, s, func(s surroundings) error { return c.build(ctx, s) })
+}
+
+func (c *buildCmd) build(ctx context.Context, s surroundings) error {
+	o, notes, err := c.options()
 	if err != nil {
 		return err
 	}
@@ -94,9 +197,7 @@ func (c *buildCmd) Run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range plan.Notes {
-		fmt.Fprintf(s.Err, "vmbuild: note: %s\n", n)
-	}
+	s.note(append(notes, plan.Notes...))
 	switch c.DryRun {
 	case "text":
 		fmt.Fprint(s.Out, plan.Text())
@@ -106,14 +207,9 @@ func (c *buildCmd) Run(ctx context.Context, s Streams) error {
 		e.SetIndent("", "  ")
 		return e.Encode(plan.Redacted())
 	}
-	log, err := openLog(c.Log)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
 	display := newDisplay(s.Err, c.Verbose)
 	result, err := image.Build(ctx, plan, image.Host{
-		Cache: c.cacheDir(), Temp: c.tempDir(), Log: log, Event: display.show,
+		Cache: c.cacheDir(), Temp: c.tempDir(), Log: s.log.file(), Event: display.show, Profile: s.profile,
 	})
 	display.close()
 	if err != nil {
@@ -122,6 +218,8 @@ func (c *buildCmd) Run(ctx context.Context, s Streams) error {
 	for _, o := range result.Outputs {
 		fmt.Fprintf(s.Out, "%s\n", o.Path)
 	}
-	fmt.Fprintf(s.Err, "start it with: %s run %s\n", shellQuote(s.program), shellQuote(plan.Image))
+	if disk := plan.Image(); disk != "" {
+		fmt.Fprintf(s.Err, "start it with: %s run %s\n", shellQuote(s.program), shellQuote(disk))
+	}
 	return nil
 }

@@ -19,7 +19,10 @@ import (
 	"github.com/alecthomas/kong"
 
 	"vmbuild/image"
+	"vmbuild/image/live"
 	"vmbuild/image/machine"
+	"vmbuild/image/output"
+	"vmbuild/image/qcow2"
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/suite"
@@ -30,12 +33,18 @@ type Streams struct {
 	In, Out *os.File
 	Err     io.Writer
 	program string // as the user called it
+
+	etc    string // the host's configuration; empty: /etc
+	syslog string // socket of the system's log; empty: where it is usually
 }
 
 // commands is the whole command line; build is what runs when no command is named.
 type commands struct {
-	Build       buildCmd         `cmd:"" default:"withargs" help:"Build a disk image (the default command)."`
-	Run         runCmd           `cmd:"" help:"Start a disk image in QEMU, on the serial console."`
+	Build       buildCmd         `cmd:"" default:"withargs" like:"vmdebootstrap" help:"Build a disk image (the default command)."`
+	Run         runCmd           `cmd:"" like:"qemu-wrapper" help:"Start a disk image in QEMU, on the serial console."`
+	Convert     convertCmd       `cmd:"" help:"Write a disk image as raw or qcow2."`
+	Squash      squashCmd        `cmd:"" help:"Make a root filesystem a live directory: squashfs, kernel, initramfs."`
+	Live        liveCmd          `cmd:"" help:"Make a live directory an image for discs and USB sticks."`
 	Cache       cacheCmd         `cmd:"" help:"List, prune or verify the cache of downloads and layers."`
 	Bootstrap   bootstrapCmd     `cmd:"" like:"mmdebstrap" help:"Make a root filesystem, with mmdebstrap's options."`
 	Debootstrap debootstrapCmd   `cmd:"" like:"debootstrap" help:"Make a root filesystem, with debootstrap's options."`
@@ -68,6 +77,9 @@ func runWith(ctx context.Context, args []string, s Streams, do bootstrapper) int
 	if err != nil {
 		return report(s.Err, of(usageError{err}))
 	}
+	if line, err = configured(parser, line, s); err != nil {
+		return report(s.Err, of(err))
+	}
 	parsed, err := parser.Parse(line)
 	if status >= 0 {
 		return status // --help and --version have answered
@@ -96,13 +108,20 @@ func newParser(c *commands, s Streams, exit func(status int)) (*kong.Kong, error
 			"version":   version(),
 			"arch":      hostArch(),
 			"arches":    strings.Join(arch.Names(), ","),
+			"disks":     strings.Join(diskFormats(), ", "),
+			"clusters":  strings.Join(qcow2.Compressions(), ","),
 			"machines":  strings.Join(machine.Architectures(), ","),
 			"suite":     suite.Default,
 			"suites":    strings.Join(suite.Names(), ", "),
 			"variants":  strings.Join(rootfs.Variants(), ", "),
 			"steps":     strings.Join(rootfs.Skippable(), ", "),
+			"lives":     strings.Join(live.Architectures(), ","),
+			"livearch":  liveArch(),
+			"volume":    live.DefaultVolume,
 			"tables":    strings.Join(image.PartTypes(), ","),
 			"roottypes": strings.Join(image.RootTypes(), ","),
+			"boottypes": strings.Join(image.BootTypes(), ","),
+			"formats":   strings.Join(output.Names(), ", "),
 		},
 	)
 }

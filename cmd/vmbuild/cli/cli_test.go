@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vmbuild/hooks"
 	"vmbuild/image"
 	"vmbuild/image/machine"
 )
@@ -29,13 +30,21 @@ type result struct {
 // run runs a command line, without the name of the program, in an environment that says nothing to vmbuild.
 func run(t *testing.T, args ...string) result {
 	t.Helper()
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	return runOn(t, Streams{etc: "/nonexistent"}, append([]string{"vmbuild"}, args...)...)
+}
+
+// runOn runs a command line on a host that the streams describe.
+func runOn(t *testing.T, host Streams, args ...string) result {
+	t.Helper()
 	out, err := os.Create(filepath.Join(t.TempDir(), "out"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
 	var stderr bytes.Buffer
-	status := Main(t.Context(), append([]string{"vmbuild"}, args...), Streams{Out: out, Err: &stderr})
+	host.Out, host.Err = out, &stderr
+	status := Main(t.Context(), args, host)
 	text, err := os.ReadFile(out.Name())
 	if err != nil {
 		t.Fatal(err)
@@ -68,10 +77,15 @@ func optionNames(command reflect.Type) map[string]string {
 			}
 			continue
 		}
-		if _, positional := f.Tag.Lookup("arg"); positional {
+		_, positional := f.Tag.Lookup("arg")
+		_, hidden := f.Tag.Lookup("hidden")
+		if positional || hidden {
 			continue
 		}
 		name := strings.ToLower(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(f.Name, "$1-$2"))
+		if own, ok := f.Tag.Lookup("name"); ok {
+			name = own
+		}
 		if _, negatable := f.Tag.Lookup("negatable"); negatable {
 			name = "[no-]" + name
 		}
@@ -220,17 +234,57 @@ var options = []struct {
 	}},
 	{"--customize=./a --customize=/b,c", func(o *image.Options) { o.Customize = []string{"./a", "/b,c"} }},
 	{"--seed=x", func(o *image.Options) { o.Seed = "x" }},
+	{"--tarball=a.tar", func(o *image.Options) { o.Image, o.Tarball = "", "a.tar" }},
+	{"--squash=dir --no-extlinux", func(o *image.Options) { o.Image, o.Squash, o.NoExtlinux = "", "dir", true }},
+	{"--directory=dir", func(o *image.Options) { o.Image, o.Directory = "", "dir" }},
+	{"--output-image=a.qcow2 --output-image=b,c.tar", func(o *image.Options) { o.OutputImages = []string{"a.qcow2", "b,c.tar"} }},
+	{"--format=raw,qcow2 --qcow2-compression=zstd", func(o *image.Options) {
+		o.Formats, o.Qcow2Compression = []string{"raw", "qcow2"}, "zstd"
+	}},
+	{"--convert-qcow2 --pkglist --no-sparse --owner=ann", func(o *image.Options) {
+		o.ConvertQcow2, o.PkgList, o.NoSparse, o.Owner = true, true, true, "ann"
+	}},
+	{"--configure-apt --apt-mirror=http://m.example/debian", func(o *image.Options) {
+		o.ConfigureApt, o.AptMirror = true, "http://m.example/debian"
+	}},
+	{"--custom-package=testdata/empty.deb", func(o *image.Options) {
+		path, _ := filepath.Abs("testdata/empty.deb")
+		o.CustomDebs = []string{path}
+	}},
+	{"--debootstrapopts=variant=minbase --debootstrapopts=include=less", func(o *image.Options) {
+		o.DebootstrapOpts = "variant=minbase include=less"
+	}},
+	{"--debootstrap-scripts=testdata/scripts", func(o *image.Options) {
+		o.Script, _ = image.ReadDebootstrapScript("testdata/scripts", "stable")
+	}},
+	{"--no-acpid --foreign=/usr/bin/qemu-arm-static", func(o *image.Options) {
+		o.NoACPID, o.Emulator = true, "/usr/bin/qemu-arm-static"
+	}},
+	{"--extlinux --no-mbr", func(o *image.Options) { o.Extlinux, o.NoMBR = true, true }},
+	{"--no-systemd-networkd --enable-dhcp", func(o *image.Options) { o.NoNetworkd, o.EnableDHCP = true, true }},
+	{"--no-update-initramfs --serial-console-command=/sbin/agetty,-a,ttyS0", func(o *image.Options) {
+		o.NoUpdateInitramfs, o.SerialCommand = true, "/sbin/agetty,-a,ttyS0"
+	}},
+	{"--customize-hook=true --setup-hook=a,b --essential-hook=e --extract-hook=x --scriptlets=testdata/hooks", func(o *image.Options) {
+		o.Hooks, _ = hooks.FromScriptlets("testdata/hooks")
+		o.Hooks = append(o.Hooks, hooks.Hook{Stage: hooks.Setup, Command: "a,b"}, hooks.Hook{Stage: hooks.Extract, Command: "x"},
+			hooks.Hook{Stage: hooks.Essential, Command: "e"}, hooks.Hook{Stage: hooks.Customize, Command: "true"})
+	}},
 }
 
 func TestDryRun(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", "")
 	for _, c := range options {
 		t.Run(c.args, func(t *testing.T) {
-			plan, err := image.NewPlan(given(c.change))
+			o := given(c.change)
+			plan, err := image.NewPlan(o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			args := append(strings.Fields(c.args), "--image=test.img", "--grub")
+			args := append(strings.Fields(c.args), "--grub")
+			if o.Image != "" {
+				args = append(args, "--image="+o.Image)
+			}
 			if !strings.Contains(c.args, "--arch") {
 				args = append(args, "--arch=amd64")
 			}
@@ -273,8 +327,10 @@ func TestEveryOption(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
-	got := run(t, "--image=test.img", "--arch=amd64", "--dry-run")
-	if want := "vmbuild: note: no boot loader was named: installing grub (--grub)\n"; got.Err != want || got.Status != 0 {
+	got := run(t, "--image=test.img", "--arch=amd64", "--roottype=xfs", "--dry-run")
+	want := "vmbuild: note: extlinux: xfs is not yet supported as filesystem of / or /boot: use ext2, ext3 or ext4, or grub; " +
+		"the boot loader is grub\n"
+	if got.Err != want || got.Status != 0 {
 		t.Errorf("%+v, want %q", got, want)
 	}
 }
@@ -369,25 +425,5 @@ func TestDirectories(t *testing.T) {
 	}
 	if got := (environment{CacheDir: "/own"}).cacheDir(); got != "/own" {
 		t.Errorf("--cache-dir=/own is %s", got)
-	}
-}
-
-func TestOpenLog(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "log")
-	for range 2 {
-		f, err := openLog(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintln(f, "a line")
-		f.Close()
-	}
-	text, err := os.ReadFile(path)
-	info, statErr := os.Stat(path)
-	if err != nil || statErr != nil || string(text) != "a line\na line\n" || info.Mode() != 0o600 {
-		t.Errorf("%q, mode %v, %v", text, info.Mode(), err)
-	}
-	if f, err := openLog(""); f != nil || err != nil {
-		t.Errorf("without a name: %v, %v", f, err)
 	}
 }

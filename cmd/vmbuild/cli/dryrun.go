@@ -21,6 +21,8 @@ func (d *dryRun) Decode(ctx *kong.DecodeContext) error {
 	form := fmt.Sprint(ctx.Scan.Pop().Value)
 	switch form {
 	case "true", "text":
+	case "false": // --no-dry-run
+		*d = ""
 	case "json":
 		*d = "json"
 	default:

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -17,6 +18,7 @@ type runCmd struct {
 	Image           string        `arg:"" help:"Disk image, raw or qcow2." placeholder:"IMAGE" type:"path"`
 	Arch            string        `help:"Debian architecture of the image: ${machines}." enum:"${machines}" default:"${arch}" placeholder:"ARCH"`
 	Firmware        string        `help:"What starts the image: ${enum}; auto looks at the image." enum:"auto,bios,uefi,secure-boot" default:"auto"`
+	FirmwareDir     string        `help:"Start by the UEFI firmware in DIR: OVMF_CODE_4M.fd and OVMF_VARS_4M.fd, OVMF.fd, AAVMF_CODE.fd and AAVMF_VARS.fd, QEMU_EFI.fd, ..." placeholder:"DIR" type:"path"`
 	Accel           string        `help:"Run the machine by KVM or by translation: ${enum}; auto tries KVM." enum:"auto,kvm,tcg" default:"auto"`
 	Memory          int           `help:"Memory in MiB." default:"1024" placeholder:"MIB"`
 	Cpus            int           `help:"Processors." default:"1" placeholder:"N"`
@@ -29,11 +31,19 @@ type runCmd struct {
 	environment
 }
 
+// Help is called by kong.
+func (*runCmd) Help() string {
+	return "By a link named qemu-wrapper, the arguments are IMAGE ARCH [UEFI_DIR]: --arch and --firmware-dir."
+}
+
 // Run is called by kong.
 func (c *runCmd) Run(ctx context.Context, s Streams) error {
 	forward, err := parseForward(c.Forward)
 	if err != nil {
 		return usageError{err}
+	}
+	if c.FirmwareDir != "" && c.Firmware == string(machine.BIOS) {
+		return usageError{errors.New("--firmware-dir has UEFI firmware, which --firmware=bios does not start")}
 	}
 	if _, err := regexp.Compile(c.Expect); err != nil {
 		return usageError{fmt.Errorf("--expect: %w", err)}
@@ -45,7 +55,7 @@ func (c *runCmd) Run(ctx context.Context, s Streams) error {
 	defer display.close()
 	return image.Run(ctx, image.RunOptions{
 		Image: c.Image, Arch: c.Arch, Firmware: machine.Firmware(c.Firmware), Accel: machine.Accel(c.Accel),
-		MemoryMiB: c.Memory, CPUs: c.Cpus, Snapshot: c.Snapshot || c.Expect != "", Forward: forward,
+		FirmwareDir: c.FirmwareDir, MemoryMiB: c.Memory, CPUs: c.Cpus, Snapshot: c.Snapshot || c.Expect != "", Forward: forward,
 		Expect: c.Expect, Timeout: c.Timeout, Mirror: c.Mirror, IgnoreValidUntil: !c.CheckValidUntil,
 	}, s.In, s.Out, image.Host{Cache: c.cacheDir(), Temp: c.tempDir(), Event: display.show})
 }

@@ -1,0 +1,74 @@
+package suite
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestFacts has a line for each release, so that a new row is looked at here too.
+func TestFacts(t *testing.T) {
+	const stub = "../run/systemd/resolve/stub-resolv.conf"
+	want := []string{
+		"wheezy:  archived wheezy/updates, linux-image-vexpress , ifupdown isc-dhcp-client",
+		"jessie: systemd-sysv archived jessie/updates ext4 uefi networkd, linux-image-armmp , ifupdown isc-dhcp-client",
+		"stretch: systemd-sysv archived stretch/updates ext4 uefi networkd deb822, linux-image-armmp ../run/systemd/resolve/resolv.conf, ifupdown isc-dhcp-client",
+		"buster: systemd-sysv archived buster/updates ext4 uefi networkd deb822, linux-image-armmp " + stub + ", ifupdown isc-dhcp-client",
+		"bullseye: systemd-sysv bullseye-security ext4 uefi networkd deb822 yescrypt, linux-image-armmp " + stub + ", ifupdown isc-dhcp-client",
+		"bookworm: systemd-sysv bookworm-security ext4 uefi networkd deb822 yescrypt merged, linux-image-armmp " + stub + ", ifupdown isc-dhcp-client",
+		"trixie: systemd-sysv trixie-security ext4 uefi networkd deb822 yescrypt merged, linux-image-armmp " + stub + ", ifupdown dhcpcd-base",
+		"forky: systemd-sysv ext4 uefi networkd deb822 yescrypt merged, linux-image-armmp " + stub + ", ifupdown dhcpcd-base",
+		"sid: systemd-sysv ext4 uefi networkd deb822 yescrypt merged, linux-image-armmp " + stub + ", ifupdown dhcpcd-base",
+	}
+	var got []string
+	for _, s := range table {
+		words := []string{s.Init()}
+		for _, fact := range []struct {
+			holds bool
+			word  string
+		}{
+			{s.Archived, "archived"}, {s.Security, s.SecuritySuite()}, {s.StartsFromExt4(), "ext4"}, {s.UEFI("i386"), "uefi"},
+			{s.Networkd(), "networkd"}, {s.Deb822(), "deb822"}, {s.Yescrypt(), "yescrypt"}, {s.NeedsMergedUsr(), "merged"},
+		} {
+			if fact.holds {
+				words = append(words, fact.word)
+			}
+		}
+		got = append(got, fmt.Sprintf("%s: %s, %s %s, %s", s.Codename, strings.Join(words, " "),
+			s.Kernel("armhf", "linux-image-armmp"), s.ResolvConf(), strings.Join(s.Ifupdown(true), " ")))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if wheezy, _ := find("wheezy"); !wheezy.UEFI("amd64") || !cmp.Equal(wheezy.Ifupdown(false), []string{"ifupdown"}) {
+		t.Errorf("wheezy on amd64: %v, %v", wheezy.UEFI("amd64"), wheezy.Ifupdown(false))
+	}
+}
+
+func TestCurrentAreNotArchived(t *testing.T) {
+	var names []string
+	for _, s := range Current() {
+		names = append(names, s.Codename)
+	}
+	if want := []string{"bullseye", "bookworm", "trixie", "forky", "sid"}; !cmp.Equal(names, want) {
+		t.Errorf("%v, want %v", names, want)
+	}
+}
+
+// A valid name of a suite that no image can be made of is told from one that nobody knows.
+func TestLookupSaysWhyNot(t *testing.T) {
+	names := strings.Join(Names(), ", ")
+	for name, want := range map[string]string{
+		"noble":        `"noble" is a suite of Ubuntu, whose kernels and boot loaders vmbuild does not know: it makes trees and tarballs of it (vmbuild bootstrap noble TARGET), and images of Debian (` + names + ")",
+		"hardy":        `"hardy" is a suite of Ubuntu, whose kernels and boot loaders vmbuild does not know: it makes trees and tarballs of it (vmbuild bootstrap hardy TARGET), and images of Debian (` + names + ")",
+		"sarge":        `"sarge" is too old a release of Debian for an image: the oldest is wheezy; vmbuild makes trees and tarballs of it (vmbuild bootstrap sarge TARGET)`,
+		"experimental": `"experimental" is no release of its own, it only adds packages to sid: take that as the distribution`,
+		"":             `"" is not a valid Debian or Ubuntu suite or codename that vmbuild knows (` + names + ")",
+	} {
+		if s, err := Lookup(name); err == nil || err.Error() != want || s.Codename != "" {
+			t.Errorf("Lookup(%q) = %v, %v; want %s", name, s.Codename, err, want)
+		}
+	}
+}
