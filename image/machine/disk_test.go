@@ -3,7 +3,11 @@ package machine
 import (
 	"bytes"
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"testing"
+
+	clusters "vmbuild/image/qcow2"
 )
 
 // echoDisk returns a disk whose boot sector prints echoText on the first serial port and echoes what is typed; r starts
@@ -163,4 +167,38 @@ func FuzzDisk(f *testing.F) {
 			t.Errorf("%q, %v", kind, err)
 		}
 	})
+}
+
+// The firmware of a compressed image is told by what is in its clusters.
+func TestFirmwareOfCompressed(t *testing.T) {
+	source, err := os.Open(writeDisk(t, echoDisk()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer source.Close()
+	raw, err := clusters.Raw(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range clusters.Compressions() {
+		compression, err := clusters.LookupCompression(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Create(filepath.Join(t.TempDir(), "x.qcow2"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if err := clusters.Write(t.Context(), file, raw, clusters.Options{Compression: compression}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := newDisk(file, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := d.firmware(); got != BIOS || err != nil || d.format != QCOW2 {
+			t.Errorf("%s: %s of %s, %v", name, got, d.format, err)
+		}
+	}
 }

@@ -22,9 +22,10 @@ func (c Compression) None() bool { return c.encoder == nil }
 // encoder appends the compressed form of a cluster to dst.
 type encoder func(dst, cluster []byte) []byte
 
-// compressions are the types that the format has. Their levels are those with which a Debian system gets no larger than
-// qemu-img makes it, by more than 2 %, in half its time: of 2 GiB with 409 MiB of data, qemu-img's zlib makes 236 MiB and
-// its zstd 234 MiB; flate here 241 MiB, zstd 235 MiB (and one level up 233 MiB, in a third more time).
+// compressions are the types that the format has. Their levels are those with which a Debian system takes no more room than
+// qemu-img gives it, but for 1 %, in less than half of its time: of a disk with 429 MB of data qemu-img 7.2 makes 250 MB by
+// zlib in 13 s and 248 MB by zstd in 2.1 s, this 253 MB in 1.2 s and 246 MB in 1.0 s. The next level of zstd saves 0.7 %
+// more, in a third more time; the window of 4 KiB, which zlib has to have, comes in one level only.
 var compressions = []Compression{
 	{Name: "none"},
 	{Name: "zlib", number: 0, encoder: newDeflate},

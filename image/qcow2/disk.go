@@ -17,8 +17,8 @@ type Disk interface {
 	io.ReaderAt
 	Size() int64 // bytes
 	// Data returns the first range of bytes, at or after an offset, that may hold anything but zeroes: io.EOF if there is
-	// none.
-	Data(offset int64) (start, end int64, err error)
+	// none. Finding it may take long on a disk with large holes.
+	Data(ctx context.Context, offset int64) (start, end int64, err error)
 }
 
 // Raw returns the disk that a regular file or a block device is, byte for byte. It moves the file's offset.
@@ -45,7 +45,7 @@ type rawDisk struct {
 func (d *rawDisk) Size() int64 { return d.size }
 
 // Data asks the file system. Block devices and some file systems know of no holes.
-func (d *rawDisk) Data(offset int64) (start, end int64, err error) {
+func (d *rawDisk) Data(_ context.Context, offset int64) (start, end int64, err error) {
 	if offset >= d.size {
 		return 0, 0, io.EOF
 	}
@@ -76,7 +76,7 @@ func chunks(ctx context.Context, d Disk) iter.Seq2[chunk, error] {
 	return func(yield func(chunk, error) bool) {
 		next := int64(0)
 		for {
-			start, end, err := d.Data(next)
+			start, end, err := d.Data(ctx, next)
 			if err == io.EOF {
 				return
 			}

@@ -410,11 +410,11 @@ func (f *failing) ReadAt(p []byte, offset int64) (int, error) {
 	return f.Disk.ReadAt(p, offset)
 }
 
-func (f *failing) Data(offset int64) (int64, int64, error) {
+func (f *failing) Data(ctx context.Context, offset int64) (int64, int64, error) {
 	if atomic.AddInt64(&f.calls, 1) == f.n {
 		return 0, 0, errTest
 	}
-	return f.Disk.Data(offset)
+	return f.Disk.Data(ctx, offset)
 }
 
 func (f *failing) WriteAt(p []byte, offset int64) (int, error) {

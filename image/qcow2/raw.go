@@ -71,7 +71,7 @@ func (d *rawDisk) is(f *os.File) (bool, error) {
 // kernel cannot do that between these two files.
 func (d *rawDisk) copyInKernel(ctx context.Context, out *os.File, progress func(done int64)) (done bool, err error) {
 	for at := int64(0); ; {
-		from, end, err := d.Data(at)
+		from, end, err := d.Data(ctx, at)
 		if err != nil {
 			return err == io.EOF, notEOF(err)
 		}

@@ -112,7 +112,7 @@ func TestShortDisk(t *testing.T) {
 	if err := read(d, make([]byte, 4096), 0); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	if _, _, err := d.Data(2000); err != io.EOF {
+	if _, _, err := d.Data(t.Context(), 2000); err != io.EOF {
 		t.Errorf("data after the end: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -62,9 +63,12 @@ const (
 )
 
 // Data joins what the library tells apart: clusters that are compressed and others.
-func (d *imageDisk) Data(offset int64) (start, end int64, err error) {
+func (d *imageDisk) Data(ctx context.Context, offset int64) (start, end int64, err error) {
 	start, end = offset, offset
 	for end < d.Size() && end-start < enough {
+		if err := context.Cause(ctx); err != nil {
+			return 0, 0, err
+		}
 		e, err := d.Extent(end, min(extentQuery, d.Size()-end))
 		switch {
 		case err != nil:
