@@ -19,6 +19,10 @@ func TestOutput(t *testing.T) {
 	if diff := cmp.Diff(result{}, got); err != nil || diff != "" || string(text) != want.Err+want.Out || want.Out == "" {
 		t.Errorf("%v, %q, want %q\n%s", err, text, want.Err+want.Out, diff)
 	}
+	s, err := outputOptions{name}.openOutput(Streams{Err: os.Stderr})
+	if err != nil || s.Err != s.Out || s.Out.Name() != name { // notes and progress, too
+		t.Errorf("%v, %v, %v", s.Out, s.Err, err)
+	}
 	got = run(t, "--image=test.img", "--hostname=-", "--output="+name)
 	if diff := cmp.Diff(refusal("--hostname=- is not a host name (letters, digits and hyphens)"), got); diff != "" {
 		t.Errorf("an error:\n%s", diff)

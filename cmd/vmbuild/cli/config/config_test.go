@@ -167,13 +167,13 @@ func TestOf(t *testing.T) {
 func TestWrite(t *testing.T) {
 	entries := []Entry{
 		{"image", "a b"}, {"grub", true}, {"sparse", false}, {"hostname", ""}, {"package", []string{"less", "a,b", ` c"`, ""}},
-		{"user", []string{}}, {"seed", "yes"}, {"log-mode", "0600"}, {"customize-hook", []string{"x ; y", "a\nb"}}, {"text", "a\nb"},
+		{"user", []string{}}, {"seed", "yes"}, {"log-mode", "0600"}, {"customize-hook", []string{"x ; y", "a\nb"}}, {"text", "a\nb"}, {"hook", []string{";a"}},
 	}
 	for form, want := range map[string]string{
 		"ini": "[config]\nimage = a b\ngrub = yes\nsparse = no\nhostname =\npackage = less, \"a,b\", \" c\"\"\", \"\"\nuser =\n" +
-			"seed = yes\nlog-mode = 0600\ncustomize-hook =\n\tx ; y, \"a\n\tb\"\ntext = a\n\tb\n",
+			"seed = yes\nlog-mode = 0600\ncustomize-hook =\n\tx ; y, \"a\n\tb\"\ntext = a\n\tb\nhook = \";a\"\n",
 		"yaml": "image: a b\ngrub: true\nsparse: false\nhostname: \"\"\npackage:\n    - less\n    - a,b\n    - ' c\"'\n    - \"\"\n" +
-			"user: []\nseed: \"yes\"\nlog-mode: \"0600\"\ncustomize-hook:\n    - x ; y\n    - \"a\\nb\"\ntext: \"a\\nb\"\n",
+			"user: []\nseed: \"yes\"\nlog-mode: \"0600\"\ncustomize-hook:\n    - x ; y\n    - \"a\\nb\"\ntext: \"a\\nb\"\nhook:\n    - ;a\n",
 	} {
 		f, err := Lookup(form)
 		if err != nil {
