@@ -1,6 +1,8 @@
 package image
 
 import (
+	"fmt"
+	"net/url"
 	"strings"
 
 	"vmbuild/rootfs"
@@ -26,4 +28,18 @@ func aptSources(list []rootfs.Source, mirror string, release suite.Suite) []syst
 		})
 	}
 	return sources
+}
+
+// passwordNotes say what becomes of passwords in the URLs of mirrors.
+func passwordNotes(o Options) []string {
+	var notes []string
+	for _, c := range []struct{ option, value string }{
+		{"--mirror", o.Mirror}, {"--security-mirror", o.Security}, {"--apt-mirror", o.AptMirror},
+	} {
+		if u, err := url.Parse(c.value); err == nil && u.User != nil {
+			notes = append(notes, fmt.Sprintf("%s: the name and password in the URL stay out of the image: apt there needs them from "+
+				"/etc/apt/auth.conf.d (machine %s://%s)", c.option, u.Scheme, u.Host))
+		}
+	}
+	return notes
 }

@@ -45,11 +45,11 @@ var kaliSays = DebootstrapScript{
 
 func TestParseDebootstrapScript(t *testing.T) {
 	for script, want := range map[string]DebootstrapScript{
-		"":                     {},
-		"# nothing\n\n":        {},
-		kali:                   kaliSays,
-		pgpBlock:               {},
-		"default_mirror 'a b'": {Mirror: "a b"},
+		"":                           {},
+		"# nothing\n\n":              {},
+		kali:                         kaliSays,
+		pgpBlock + "VARIANT=minbase": {Opts: DebootstrapOpts{Variant: "minbase"}},
+		"default_mirror 'a b'":       {Mirror: "a b"},
 		"USE_COMPONENTS=\"main|contrib\"  # as kept\nADDITIONAL='vim less'\nEXCLUDE=nano\nVARIANT=minbase\nDEF_MIRROR=http://m/d\nMERGED_USR=no\n" +
 			"KEYRING=/k,1\nEXTRA_SUITES=": {Mirror: "http://m/d", Opts: DebootstrapOpts{Components: []string{"main", "contrib"},
 			Include: []string{"vim", "less"}, Exclude: []string{"nano"}, Variant: "minbase", SplitUsr: true, Keyring: "/k,1"}},

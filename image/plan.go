@@ -188,7 +188,7 @@ func check(o Options) (target, []string) {
 	if err := t.opts.checkUsr(t.suite); err != nil {
 		refuse("--debootstrapopts: %v", err)
 	}
-	t.notes = t.opts.Notes
+	t.notes = append(t.opts.Notes, passwordNotes(o)...)
 	t.products = o.products(refuse)
 	if o.Size <= MinimumSize {
 		refuse("--size=%s is too small for a bootstrap: a Debian system needs more than %s", o.Size, MinimumSize)

@@ -70,6 +70,7 @@ func (p *Plan) Redacted() *Plan {
 	}
 	r.System.Root.Hash = hide(r.System.Root.Hash)
 	r.Rootfs.Mirror, r.Rootfs.Security = withoutPassword(r.Rootfs.Mirror), withoutPassword(r.Rootfs.Security)
+	r.AptMirror = withoutPassword(r.AptMirror)
 	r.System.Users = nil
 	for _, u := range p.System.Users {
 		u.Password.Hash = hide(u.Password.Hash)

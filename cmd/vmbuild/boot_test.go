@@ -22,6 +22,9 @@ type starts struct {
 	loader   string // package to be installed once more; empty: no upgrade is tried
 }
 
+// oldNames gives network interfaces the kernel's names.
+const oldNames = "--no-systemd-networkd"
+
 // short are the images that are started on each change: each firmware, each suite. All others are by the word "matrix".
 var short = []string{"trixie-msdos", "trixie-extlinux", "trixie-secure", "bullseye-bios", "bookworm-uefi", "forky-bios", "sid-uefi"}
 
@@ -46,7 +49,7 @@ func TestBoot(t *testing.T) {
 			args := []string{"--grub", "--use-uefi", "--distribution=" + s.Codename, "--no-check-valid-until", "--size=1536M"}
 			cases[s.Codename+"-uefi"] = starts{args, machine.UEFI, ""}
 			args = []string{"--grub", "--distribution=" + s.Codename, "--no-check-valid-until", "--size=1536M"}
-			cases[s.Codename+"-bios"] = starts{args, machine.BIOS, ""}
+			cases[s.Codename+"-bios"] = starts{append(args, oldNames, "--enable-dhcp", "--package=openssh-server"), machine.BIOS, ""}
 		}
 	}
 	p := needProgram(t, "net", "build", "boot")
@@ -77,6 +80,10 @@ func (p program) boot(t *testing.T, c starts) {
 		}
 	}()
 	first := startAndCheck(t, m, c.firmware)
+	if slices.Contains(c.args, oldNames) {
+		first.must(t, time.Minute, "ip -4 -o addr show dev eth0 scope global | grep 10.0.2.15")
+		first.must(t, time.Minute, "test -s /etc/ssh/ssh_host_ed25519_key && systemctl is-active ssh")
+	}
 	if c.loader == "" {
 		first.powerOff(t)
 		return
