@@ -18,8 +18,8 @@ type block []line
 
 // What a line that is not indented makes of an indented one behind it.
 var (
-	listItem = regexp.MustCompile(`^ {0,3}([-+*]|[0-9]+\.) +`)       // its continuation
-	heading  = regexp.MustCompile(`^(#|={1,} *$|-{1,} *$|[*] ?[*])`) // code, with no empty line between
+	listItem = regexp.MustCompile(`^ {0,3}([-+*]|[0-9]+\.) +`) // its continuation
+	heading  = regexp.MustCompile(`^(#|=+ *$|-+ *$)`)          // code, with no empty line between
 )
 
 // codeBlocks returns the top-level code blocks of a Markdown text: lines that are indented by four columns or more, which

@@ -38,20 +38,20 @@ status_is() {
 $(cat "$DATADIR/.out" "$DATADIR/.err")"
 }
 
-# said TEXT: whether the answer has a text, in which any number of blanks is one.
-said() {
-	tr -s ' ' <"$DATADIR/.out" | grep -qF -e "$1"
+# says FILE TEXT: whether a file of the scenario has a text; any number of blanks is one, as steps cannot have more.
+says() {
+	tr -s ' ' <"$DATADIR/$1" | grep -qF -e "$2"
 }
 
-# has FILE TEXT, lacks FILE TEXT: whether a file of the scenario has a text.
+# has FILE TEXT, lacks FILE TEXT: fail if it does not, or if it does.
 has() {
-	grep -qF -e "$2" "$DATADIR/$1" || fail "$1 lacks $2:
-$(cat "$DATADIR/$1")"
+	says "$1" "$2" || fail "$1 lacks $2:
+$(tail -n 40 "$DATADIR/$1")"
 }
 
 lacks() {
-	! grep -qF -e "$2" "$DATADIR/$1" || fail "$1 has $2:
-$(cat "$DATADIR/$1")"
+	! says "$1" "$2" || fail "$1 has $2:
+$(tail -n 40 "$DATADIR/$1")"
 }
 
 # nothing_written: all files are those that were there before the program ran.
