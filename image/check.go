@@ -47,8 +47,7 @@ func Check(p *Plan, h Host) error {
 		add(checkKeyring(path))
 	}
 	for _, hook := range p.Hooks {
-		_, err := hooks.Find(hook)
-		add(err)
+		add(checkHook(hook))
 	}
 	for _, path := range p.Rootfs.Include {
 		if filepath.IsAbs(path) {
@@ -109,6 +108,18 @@ func checkKeyring(path string) error {
 		return fmt.Errorf("--keyring: %w", err)
 	}
 	return f.Close()
+}
+
+// checkHook looks for the program of a hook.
+func checkHook(h hooks.Hook) error {
+	option := "--" + string(h.Stage) + "-hook"
+	if h.Path != "" {
+		option = "--customize"
+	}
+	if _, err := hooks.Find(h); err != nil {
+		return fmt.Errorf("%s=%s: %w", option, h, err)
+	}
+	return nil
 }
 
 // checkDeb looks at a package file; which package it is, the build reads.
