@@ -97,7 +97,11 @@ func configureExtlinux(ctx context.Context, t Target) error {
 		{"ldlinux.sys", p.placeholder(), 0o444},
 		{"extlinux.conf", []byte(menu), 0o644},
 	} {
-		if err := replaceFile(root, path.Join(extlinuxDir, f.name), f.content, f.mode); err != nil {
+		name := inside(path.Join(extlinuxDir, f.name))
+		if err := root.WriteFile(name, f.content, f.mode); err != nil {
+			return err
+		}
+		if err := root.Chmod(name, f.mode); err != nil {
 			return err
 		}
 	}
@@ -124,17 +128,6 @@ func payloadOf(root *os.Root) (*payload, error) {
 		return nil, fmt.Errorf("take the loader out of %s: %w", extlinuxProgram, err)
 	}
 	return p, nil
-}
-
-// replaceFile writes a file that may be there and read-only.
-func replaceFile(root *os.Root, name string, content []byte, mode os.FileMode) error {
-	if err := root.Remove(inside(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := root.WriteFile(inside(name), content, mode); err != nil {
-		return err
-	}
-	return root.Chmod(inside(name), mode)
 }
 
 // linkInBoot has the links to kernel and initramfs in /boot, a filesystem of its own, instead of /: kernel packages do

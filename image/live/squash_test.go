@@ -102,6 +102,9 @@ func TestUnpackSource(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
+		if len(made.Devices) != 2 {
+			t.Errorf("%s: the devices are %+v", name, made.Devices)
+		}
 		if !newest.Equal(newYear) {
 			t.Errorf("%s: the newest is of %v", name, newest)
 		}

@@ -23,6 +23,10 @@ import (
 // smallestLive is what a squashfs of less bytes cannot be: a system.
 const smallestLive = 1 << 20
 
+// liveBlock is mksquashfs's own choice, in bytes. A running system reads here and there, each time a whole block: a live
+// system in blocks of 1 MiB starts slowly.
+const liveBlock = 128 << 10
+
 // writeLive makes what a live system is started from: the tree as a squashfs, its kernels and their initramfs by their
 // names and the newest as vmlinuz and initrd.img, and what starts them by UEFI, where the tree has it. All is readable
 // for everybody.
@@ -61,7 +65,7 @@ func squashLive(ctx context.Context, j Job, to *os.Root) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	dir := destination(j.Out)
 	j.Out = f
-	if err := writeSquashfs(ctx, j); err != nil {
+	if err := squash(ctx, j, liveBlock); err != nil {
 		return err
 	}
 	info, err := f.Stat()

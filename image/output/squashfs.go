@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"vmbuild/rootfs/chroot"
@@ -17,10 +18,13 @@ const (
 	squashfsOut    = "/proc/self/fd/3"
 )
 
-// writeSquashfs has mksquashfs(1) make a filesystem like the one that mmdebstrap has tar2sqfs make: compressed by xz in
-// blocks of 1 MiB, fit for NFS. It keeps attributes in user, trusted and security; squashfs knows no others.
-func writeSquashfs(ctx context.Context, j Job) (err error) {
-	args, err := mksquashfs(j)
+// writeSquashfs makes a filesystem like the one that mmdebstrap has tar2sqfs make: in blocks of 1 MiB.
+func writeSquashfs(ctx context.Context, j Job) error { return squash(ctx, j, 1<<20) }
+
+// squash has mksquashfs(1) make a filesystem compressed by xz in blocks of that many bytes, fit for NFS. It keeps
+// attributes in user, trusted and security; squashfs knows no others.
+func squash(ctx context.Context, j Job, block int) (err error) {
+	args, err := mksquashfs(j, block)
 	if err != nil {
 		return err
 	}
@@ -36,9 +40,9 @@ func writeSquashfs(ctx context.Context, j Job) (err error) {
 
 // mksquashfs gives the command. The tree's devices are pseudo files to it, which must not be on disk too; a directory
 // that is there is modified.
-func mksquashfs(j Job) ([]string, error) {
+func mksquashfs(j Job, block int) ([]string, error) {
 	args := []string{
-		"mksquashfs", squashfsSource, squashfsOut, "-noappend", "-quiet", "-no-progress", "-comp", "xz", "-b", "1048576",
+		"mksquashfs", squashfsSource, squashfsOut, "-noappend", "-quiet", "-no-progress", "-comp", "xz", "-b", strconv.Itoa(block),
 	}
 	exclude := []string{"-e", lostFound} // takes what is left of the line
 	for _, d := range j.Tree.Devices {

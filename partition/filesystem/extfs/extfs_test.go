@@ -66,8 +66,8 @@ func tiny() memory {
 		name   string
 		length int
 	}{
-		{rootInode, ".", 12}, {0, "gone", 12}, {mappedFile, "mapped", 16}, {extentFile, "extents", 16},
-		{reservedOne, "reserved", 16}, {holedFile, "holed", block - 72},
+		{rootInode, ".", 12}, {0, "gone", 12}, {0, "mapped", 16}, {mappedFile, "mapped", 16}, {extentFile, "extents", 16},
+		{reservedOne, "reserved", 16}, {holedFile, "holed", block - 88},
 	} {
 		le.PutUint32(entries, e.inode)
 		le.PutUint16(entries[4:], uint16(e.length))
