@@ -192,17 +192,20 @@ func TestPieces(t *testing.T) {
 }
 
 func FuzzPayload(f *testing.F) {
-	f.Add(partsOf().program())
-	f.Fuzz(func(t *testing.T, program []byte) {
+	f.Add(uint16(0), []byte("\x7fELF"))
+	f.Add(uint16(64+512+0x100+6*40+0x18), []byte{0xfe, 2})
+	f.Fuzz(func(t *testing.T, at uint16, damage []byte) {
+		program := partsOf().program()
+		copy(program[min(int(at), len(program)):], damage)
 		p, err := readPayload(bytes.NewReader(program))
 		if err != nil {
 			return
 		}
-		at := installation{dir: "/extlinux"}
+		to := installation{dir: "/extlinux"}
 		for i := range len(p.sys)/sector + advSectors {
-			at.sectors = append(at.sectors, int64(3*i))
+			to.sectors = append(to.sectors, int64(3*i))
 		}
-		if _, sys, err := p.install(at); err == nil && sum(sys[:len(p.sys)]) != ldlinuxMagic {
+		if _, sys, err := p.install(to); err == nil && sum(sys[:len(p.sys)]) != ldlinuxMagic {
 			t.Errorf("all words add up to %#x", sum(sys[:len(p.sys)]))
 		}
 	})

@@ -7,8 +7,7 @@
 # prefers to its NAND. For another board of Allwinner's, take its directory of the package u-boot-sunxi.
 #
 # Where U-Boot goes, SPL and all: at 8 KiB, where the boot ROM of all these chips looks for "eGON.BT0" (U-Boot's
-# documentation, board/allwinner/sunxi, "Installing on a (micro-) SD card"). GPT would have its entries there, so the
-# table has to be of the kind msdos, as it is by default.
+# documentation, board/allwinner/sunxi, "Installing on a (micro-) SD card").
 set -eu
 package=u-boot-sunxi
 console=ttyS0,115200

@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"vmbuild/hooks"
 	"vmbuild/image/output"
+	"vmbuild/partition/filesystem"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/emulation"
 	"vmbuild/rootfs/namespace"
@@ -31,6 +33,26 @@ const (
 	cacheRoom = 1536 * mib
 	tempRoom  = 256 * mib
 )
+
+// systemRoom is about what the default packages of trixie take in a filesystem.
+const systemRoom = 512 * mib
+
+// scratchRoom is what a disk, or filesystems that are made beside it, take besides.
+func (p *Plan) scratchRoom() int64 {
+	var room int64
+	if p.Layout == nil {
+		return room
+	}
+	for _, part := range p.Layout.Partitions {
+		if fs, err := filesystem.Lookup(part.Filesystem); err == nil && fs.Scratch {
+			room += systemRoom
+		}
+	}
+	if !slices.ContainsFunc(p.Products, func(p Product) bool { return p.Format == rawDisk }) {
+		room += systemRoom
+	}
+	return room
+}
 
 // Check looks at the host for everything the plan needs and returns all that is missing at once, as a *MissingError.
 func Check(p *Plan, h Host) error {
@@ -56,7 +78,7 @@ func Check(p *Plan, h Host) error {
 	}
 	add(checkOwner(p.Owner))
 	add(checkRoom("the cache (--cache-dir)", h.Cache, cacheRoom))
-	add(checkRoom("temporary files (TMPDIR)", h.Temp, tempRoom))
+	add(checkRoom("temporary files (TMPDIR)", h.Temp, tempRoom+p.scratchRoom()))
 	for _, product := range p.Products {
 		add(checkProduct(product))
 	}

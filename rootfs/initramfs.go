@@ -26,8 +26,8 @@ import (
 var (
 	initramfsOutputs = []string{"boot", "var/lib/initramfs-tools"}
 	initramfsIgnores = []string{
-		"boot/grub", "boot/efi", "etc/apt", "etc/fstab", "etc/hostname", "etc/hosts", "etc/machine-id", "etc/resolv.conf",
-		"home", "root", "run", "tmp", "usr/share/doc", "var/cache", "var/log", "var/tmp",
+		"boot/efi", "boot/extlinux", "boot/grub", "etc/apt", "etc/fstab", "etc/hostname", "etc/hosts", "etc/machine-id",
+		"etc/resolv.conf", "home", "root", "run", "tmp", "usr/share/doc", "var/cache", "var/log", "var/tmp",
 	}
 )
 

@@ -124,6 +124,7 @@ func TestInitramfsKey(t *testing.T) {
 		"temporary files":     {with(map[string]string{"tmp/x": "x", "var/tmp/y": "y", "run/z": ""}), true},
 		"apt":                 {with(map[string]string{"etc/apt/sources.list": "x"}), true},
 		"grub.cfg":            {with(map[string]string{"boot/grub/grub.cfg": "x", "boot/efi/EFI/x": ""}), true},
+		"extlinux.conf":       {with(map[string]string{"boot/extlinux/extlinux.conf": "x"}), true},
 		"link of resolved":    {with(map[string]string{"etc/resolv.conf -> ../run/x": ""}), true},
 		"UUID":                {fstab("1111-1111", "3333-3333"), true},
 		"comment":             {fstab("# <file", "# file"), true},

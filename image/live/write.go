@@ -441,6 +441,9 @@ func (w *writer) xorriso() []string {
 		args = append(args, "-e", "--interval:appended_partition_2:all::", "-no-emul-boot")
 	}
 	args = append(args, "-graft-points", "/boot/grub="+stageDir+"/boot/grub")
+	if w.kind.uefi { // GRUB takes a disc that UEFI has started it from for the disc's own filesystem, and looks there
+		args = append(args, "/EFI="+stageDir+"/esp/EFI")
+	}
 	for _, name := range contents {
 		args = append(args, "/live/"+name+"="+liveDir+"/"+name)
 	}

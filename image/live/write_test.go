@@ -145,13 +145,15 @@ func TestXorriso(t *testing.T) {
 		bios = " -b /boot/grub/eltorito.img -no-emul-boot -boot-load-size 4 -boot-info-table --grub2-boot-info"
 		uefi = " -e --interval:appended_partition_2:all:: -no-emul-boot"
 		cat  = " -c /boot/boot.cat"
-		tail = " -graft-points /boot/grub=/stage/boot/grub /live/vmlinuz=/live/vmlinuz /live/initrd.img=/live/initrd.img " +
+		grub = " -graft-points /boot/grub=/stage/boot/grub"
+		efi  = " /EFI=/stage/esp/EFI"
+		tail = " /live/vmlinuz=/live/vmlinuz /live/initrd.img=/live/initrd.img " +
 			"/live/filesystem.squashfs=/live/filesystem.squashfs"
 	)
 	for name, want := range map[string]string{
-		"amd64": head + mbr + esp + cat + bios + " -eltorito-alt-boot" + uefi + tail,
-		"i386":  head + mbr + cat + bios + tail,
-		"arm64": head + esp + cat + uefi + tail,
+		"amd64": head + mbr + esp + cat + bios + " -eltorito-alt-boot" + uefi + grub + efi + tail,
+		"i386":  head + mbr + cat + bios + grub + tail,
+		"arm64": head + esp + cat + uefi + grub + efi + tail,
 	} {
 		k, err := lookup(name)
 		if err != nil {

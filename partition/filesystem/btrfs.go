@@ -26,7 +26,7 @@ func makeBtrfs(ctx context.Context, j Job) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	binds, err := extBinds(j, s.dir)
+	binds, err := sourceBinds(j, s.dir)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func mkfsBtrfs(j Job, s *scratch) chroot.Command {
 	if len(j.Disable) > 0 {
 		args = append(args, "-O", "^"+strings.Join(j.Disable, ",^"))
 	}
-	return chroot.Command{Args: append(args, "--rootdir", extSource, s.in(scratchImage))}
+	return chroot.Command{Args: append(args, "--rootdir", sourceDir, s.in(scratchImage))}
 }
 
 // standIns makes copies, in a directory of their own, of the directories that hold devices, and shows them in their place.
@@ -76,7 +76,7 @@ func standIns(j Job, scratch string, entries []tree.Entry) ([]chroot.Bind, error
 		if err := copyDir(j, entries, dir, copied); err != nil {
 			return nil, err
 		}
-		binds = append(binds, chroot.Bind{Source: copied, Target: extSource + dir, ReadOnly: true})
+		binds = append(binds, chroot.Bind{Source: copied, Target: sourceDir + dir, ReadOnly: true})
 	}
 	return binds, nil
 }
@@ -129,9 +129,14 @@ func (v *btrfsVolume) finish(j Job, entries []tree.Entry) error {
 		for _, item := range leaf.items() {
 			switch item.kind {
 			case btrfsInode:
-				if e, ok := wanted[item.object]; ok {
-					finishBtrfsInode(j, item.data, e)
+				e, ok := wanted[item.object]
+				if !ok {
+					continue
 				}
+				if len(item.data) < btrfsInodeSize {
+					return fmt.Errorf("inode %d of %s is cut off", item.object, e.Path)
+				}
+				finishBtrfsInode(j, item.data, e)
 			case btrfsDirItem, btrfsDirIndex:
 				for name := range item.names() {
 					if kind, ok := btrfsDevices[wanted[name.inode].Type]; ok {

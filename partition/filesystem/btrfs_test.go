@@ -191,10 +191,14 @@ func TestBtrfsErrors(t *testing.T) {
 	}
 }
 
+// Damage gives errors, whatever is damaged.
 func FuzzBtrfs(f *testing.F) {
-	f.Add([]byte(tinyBtrfs()))
-	f.Fuzz(func(_ *testing.T, content []byte) {
-		if v, err := openBtrfs(memory(append([]byte(nil), content...))); err == nil {
+	f.Add(uint32(btrfsSuper+0x50), []byte{0, 0x20})
+	f.Add(uint32(128<<10+3*tinyNode), []byte("damage"))
+	f.Fuzz(func(_ *testing.T, at uint32, damage []byte) {
+		m := tinyBtrfs()
+		copy(m[min(int(at), len(m)):], damage)
+		if v, err := openBtrfs(m); err == nil {
 			_ = v.finish(Job{}, []tree.Entry{{Path: "/null", Type: tree.CharDevice}})
 		}
 	})

@@ -65,6 +65,7 @@ const (
 	btrfsKey       = 17  // object of 8 bytes, type, offset of 8
 	btrfsItemSize  = btrfsKey + 8
 	btrfsPointer   = btrfsKey + 16
+	btrfsInodeSize = 160
 	btrfsNameHead  = 30 // bytes before the name in an entry of a directory
 	btrfsNameType  = 29
 	btrfsMostDepth = 8
@@ -267,7 +268,9 @@ func (v *btrfsVolume) paths() map[string]uint64 {
 	paths := map[string]uint64{"/": btrfsRootDir}
 	var visit func(dir string)
 	visit = func(dir string) {
-		for _, name := range children[paths[dir]] {
+		names := children[paths[dir]]
+		delete(children, paths[dir]) // a damaged directory could be in itself
+		for _, name := range names {
 			paths[path.Join(dir, name.name)] = name.inode
 			visit(path.Join(dir, name.name))
 		}

@@ -18,7 +18,7 @@ import (
 
 const (
 	extBlock  = 4096      // bytes; smaller blocks give holes that boot loaders cannot read
-	extSource = "/source" // where the toolbox sees the directory
+	sourceDir = "/source" // where the toolbox sees the directory
 	extDisk   = "/proc/self/fd/3"
 )
 
@@ -31,7 +31,7 @@ func ext(kind string) func(context.Context, Job) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-		binds, err := extBinds(j, scratch)
+		binds, err := sourceBinds(j, scratch)
 		if err != nil {
 			return err
 		}
@@ -67,10 +67,10 @@ func finishExt(ctx context.Context, kind string, tools chroot.Runner, j Job) err
 	return fillHoles(j, holes)
 }
 
-// extBinds shows the toolbox the directory of the tree, and an empty one in place of each mount point below it.
-func extBinds(j Job, scratch string) ([]chroot.Bind, error) {
+// sourceBinds shows the toolbox the directory of the tree, and an empty one in place of each mount point below it.
+func sourceBinds(j Job, scratch string) ([]chroot.Bind, error) {
 	source := filepath.Join(j.Tree.Dir, j.Dir)
-	binds := []chroot.Bind{{Source: source, Target: extSource, ReadOnly: true}}
+	binds := []chroot.Bind{{Source: source, Target: sourceDir, ReadOnly: true}}
 	for _, mount := range outermost(j.Exclude) {
 		below, ok := within(mount, j.Dir)
 		if !ok {
@@ -80,7 +80,7 @@ func extBinds(j Job, scratch string) ([]chroot.Bind, error) {
 		if err != nil {
 			return nil, fmt.Errorf("leave out mount point %s: %w", mount, err)
 		}
-		binds = append(binds, chroot.Bind{Source: empty, Target: path.Join(extSource, below), ReadOnly: true})
+		binds = append(binds, chroot.Bind{Source: empty, Target: path.Join(sourceDir, below), ReadOnly: true})
 	}
 	return binds, nil
 }
@@ -140,7 +140,7 @@ func mke2fs(kind string, j Job) chroot.Command {
 	if len(j.Disable) > 0 {
 		args = append(args, "-O", "^"+strings.Join(j.Disable, ",^"))
 	}
-	args = append(args, "-d", extSource, extDisk, fmt.Sprint(j.Size/extBlock))
+	args = append(args, "-d", sourceDir, extDisk, fmt.Sprint(j.Size/extBlock))
 	return chroot.Command{Args: args, Env: j.extClock(), Files: []*os.File{j.Disk}}
 }
 

@@ -36,7 +36,7 @@ func (r *recorder) Enter(_ context.Context, binds ...chroot.Bind) (chroot.Runner
 		if err != nil {
 			return nil, nil, err
 		}
-		if b.Target != extSource {
+		if b.Target != sourceDir {
 			b.Source = fmt.Sprintf("empty %v of %d", info.Mode(), info.ModTime().Year())
 		}
 		r.binds = append(r.binds, b)

@@ -46,6 +46,7 @@ type Filesystem struct {
 	Tools        []string         // Debian packages that the toolbox must hold
 	Packages     []string         // Debian packages that a system on it must have, for its initramfs to check and mount it
 	Options      string           // in fstab(5)
+	Scratch      bool             // is made in Job.Temp first, which takes about as much room as the data
 	NoCheck      bool             // fsck(8) has nothing to do for it: pass 0 in fstab(5)
 	POSIX        bool             // keeps owners, modes, hard links and devices: fit for / and /boot
 	Boot         bool             // fit for /boot at least
@@ -61,11 +62,11 @@ var table = []Filesystem{
 	extRow("ext3"),
 	extRow("ext2"),
 	{
-		Name: "btrfs", Tools: []string{"btrfs-progs"}, Packages: []string{"btrfs-progs"}, Options: "defaults", NoCheck: true, POSIX: true,
+		Name: "btrfs", Tools: []string{"btrfs-progs"}, Packages: []string{"btrfs-progs"}, Options: "defaults", Scratch: true, NoCheck: true, POSIX: true,
 		GRUBModule: "btrfs", MBRType: mbrLinux, make: makeBtrfs,
 	},
 	{
-		Name: "xfs", Tools: []string{"xfsprogs"}, Packages: []string{"xfsprogs"}, Options: "defaults", NoCheck: true, POSIX: true,
+		Name: "xfs", Tools: []string{"xfsprogs"}, Packages: []string{"xfsprogs"}, Options: "defaults", Scratch: true, NoCheck: true, POSIX: true,
 		GRUBModule: "xfs", MBRType: mbrLinux, make: makeXFS,
 	},
 	{Name: "vfat", Options: "umask=0077", Boot: true, GRUBModule: "fat", VolumeSerial: true, MBRType: mbrFAT, make: makeVFAT},

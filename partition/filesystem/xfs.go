@@ -35,7 +35,7 @@ func makeXFS(ctx context.Context, j Job) (err error) {
 	if err := writePrototype(s, entries); err != nil {
 		return err
 	}
-	binds := []chroot.Bind{{Source: filepath.Join(j.Tree.Dir, j.Dir), Target: extSource, ReadOnly: true}}
+	binds := []chroot.Bind{{Source: filepath.Join(j.Tree.Dir, j.Dir), Target: sourceDir, ReadOnly: true}}
 	err = s.enter(ctx, j, binds, func(tools chroot.Runner) error { return fillXFS(ctx, tools, j, s, entries) })
 	if err != nil {
 		return err
@@ -117,10 +117,10 @@ func writePrototype(s *scratch, entries []tree.Entry) error {
 			return err
 		}
 		if e.Type == tree.File {
-			content := extSource + e.Path
+			content := sourceDir + e.Path
 			if strings.ContainsAny(content, whiteSpace) {
 				content = s.in(strconv.Itoa(i))
-				if err := os.Symlink(extSource+e.Path, filepath.Join(s.dir, strconv.Itoa(i))); err != nil {
+				if err := os.Symlink(sourceDir+e.Path, filepath.Join(s.dir, strconv.Itoa(i))); err != nil {
 					return err
 				}
 			}

@@ -38,7 +38,7 @@ func (m *blockMap) readAll() error {
 
 // readBlock reads a block of the map itself. A damaged map could lead to itself.
 func (m *blockMap) readBlock(number int64) ([]byte, error) {
-	if m.read++; m.read > mostBlocks {
+	if m.read++; m.read > mostNodes {
 		return nil, errors.New("its map is damaged")
 	}
 	return m.file.volume.readBlock(number)

@@ -49,7 +49,9 @@ const (
 	magic      = 0xef53
 	leastBlock = 1 << 10
 	mostBlock  = 1 << 16
-	mostBlocks = 1 << 17 // of a file, and of the block map of one
+	mostBlocks = 1 << 17 // of a file
+	mostListed = 1 << 16 // sectors of a file
+	mostNodes  = 1 << 12 // blocks of the block map of a file
 	mostGroups = 1 << 25 // bytes of descriptors
 	rootInode  = 2
 
@@ -213,6 +215,9 @@ func entryOf(block []byte, name string) (inode uint32) {
 // Sectors gives the sectors of 512 bytes of a file, counted from the filesystem's first. A hole is an error.
 func (f *File) Sectors() ([]int64, error) {
 	const sector = 512
+	if f.Size() > mostListed*sector {
+		return nil, fmt.Errorf("inode %d has %d bytes, too many to list their sectors", f.number, f.Size())
+	}
 	m, err := f.readMap()
 	if err != nil {
 		return nil, fmt.Errorf("read the blocks of inode %d: %w", f.number, err)

@@ -231,11 +231,13 @@ func TestOpenErrors(t *testing.T) {
 
 // A damaged filesystem gives errors, whatever is damaged.
 func FuzzLookup(f *testing.F) {
-	f.Add([]byte(tiny()[start:]), "/extents")
-	f.Add([]byte(tiny()[start:]), "/mapped")
-	f.Add([]byte(tiny()[start:]), "/reserved")
-	f.Fuzz(func(t *testing.T, content []byte, name string) {
-		v, err := Open(memory(append([]byte(nil), content...)), 0)
+	for _, name := range []string{"/extents", "/mapped", "/reserved"} {
+		f.Add(uint16(start+2*1024), []byte{0, 0, 0, 0}, name)
+	}
+	f.Fuzz(func(t *testing.T, at uint16, damage []byte, name string) {
+		m := tiny()
+		copy(m[min(int(at), len(m)):], damage)
+		v, err := Open(m, start)
 		if err != nil {
 			return
 		}
