@@ -1,8 +1,10 @@
 // Package examples has scripts that customise an image, ready for use: vmbuild build --customize=NAME finds them in the
-// program itself where the working directory has no file of the name. What a script does, and how to call vmbuild with it,
-// is said in its first lines.
+// program itself where the working directory has no file of the name. The other examples beside them are called as they
+// are, or are files for an option of vmbuild, and not part of the program. What an example is for, how it is called and
+// what comes out is said in its first lines.
 //
-// To add one, put it here as NAME.sh. Scripts get what hooks get (package hooks), and run in the tests.
+// To add a script that customises, put it here as NAME.sh and name it below. Such scripts get what hooks get (package
+// hooks); tests run all examples (cmd/vmbuild).
 package examples
 
 import (

@@ -7,8 +7,8 @@
 # processor's module. The console is the connector for RS-232.
 #
 # Where the parts of U-Boot go: the boot ROM looks for the image vector table, with which SPL begins, at 1 KiB (i.MX 6Dual/
-# 6Quad Applications Processor Reference Manual, "Image Vector Table and Boot Data"); SPL looks for
-# u-boot.img at sector 0x8a, 69 KiB (U-Boot's documentation, doc/imx/common/imx6.txt and board/nxp/wandboard).
+# 6Quad Applications Processor Reference Manual, "Image Vector Table and Boot Data"); SPL looks for u-boot.img at
+# sector 0x8a, 69 KiB (U-Boot's doc/imx/common/imx6.txt).
 set -eu
 package=u-boot-imx
 console=ttymxc0,115200

@@ -55,6 +55,7 @@ func buildInside(ctx context.Context, s *session.Session, payload json.RawMessag
 		return err
 	}
 	defer func() { err = errors.Join(err, stack.Close()) }()
+	stack.RootType = b.plan.rootType()
 	root, err := b.customize(ctx, stack)
 	if err != nil {
 		return err

@@ -72,3 +72,6 @@ func (t *target) useLoader(name, rootType string, hasBoot bool, bootType string)
 	t.loader = loader
 	return nil
 }
+
+// Starts says whether the disk starts by itself: it has a boot loader, and not one that a board has to bring.
+func (p *Plan) Starts() bool { return p.Bootloader != noLoader }

@@ -102,6 +102,19 @@ func NewPlan(o Options) (*Plan, error) {
 // Name is the path of the first product, which scripts know the build by.
 func (p *Plan) Name() string { return p.Products[0].Path }
 
+// rootType is the filesystem that is mounted as /; empty: there is no disk.
+func (p *Plan) rootType() string {
+	if p.Layout == nil {
+		return ""
+	}
+	for _, part := range p.Layout.Partitions {
+		if part.Role == partition.Root {
+			return part.Filesystem
+		}
+	}
+	return ""
+}
+
 // Image is the path of the first product that is an image of a disk; empty: none is.
 func (p *Plan) Image() string {
 	for _, product := range p.Products {
@@ -372,6 +385,9 @@ func spec(o Options, t target) rootfs.Spec {
 	include = append(include, t.loader.Packages(t.arch)...)
 	include = append(include, t.systemPackages(o)...)
 	include = append(include, filesystemPackages(o, t)...)
+	if len(o.Users) > 0 {
+		include = append(include, "adduser") // which makes them, and which a small variant lacks
+	}
 	if o.Sudo {
 		include = append(include, "sudo")
 	}

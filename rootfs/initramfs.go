@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 	b.Event(Event{Stage: "initramfs"})
 	layer, _, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
 		for _, v := range versions {
-			if err := generate(ctx, s.Dir, target, v); err != nil {
+			if err := s.generate(ctx, target, v); err != nil {
 				return err
 			}
 		}
@@ -124,9 +125,32 @@ func namesInside(root, dir string) ([]string, error) {
 	return names, err
 }
 
+// rootTypeConfig tells initramfs-tools, while it runs, of what type the root filesystem is, whose fsck it installs then: it
+// would ask the device, which is not there yet (hooks/fsck).
+const rootTypeConfig = "etc/initramfs-tools/conf.d/root-type"
+
+// tellRootType writes that file; what it returns takes it away.
+func (s *Stack) tellRootType() (forget func() error, err error) {
+	conf, err := openInside(s.Dir, path.Dir(rootTypeConfig))
+	if err != nil || conf == nil || s.RootType == "" {
+		return func() error { return nil }, err
+	}
+	name := path.Base(rootTypeConfig)
+	forget = func() error { return errors.Join(conf.Remove(name), conf.Close()) }
+	if err := conf.WriteFile(name, []byte("FSTYPE="+s.RootType+"\n"), 0o644); err != nil {
+		return forget, errors.Join(err, forget())
+	}
+	return forget, nil
+}
+
 // generate makes the initramfs of one kernel.
-func generate(ctx context.Context, root string, target chroot.Runner, version string) error {
-	hooks, err := namesInside(root, kernelHooks)
+func (s *Stack) generate(ctx context.Context, target chroot.Runner, version string) (err error) {
+	forget, err := s.tellRootType()
+	if err != nil {
+		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
+	}
+	defer func() { err = errors.Join(err, forget()) }()
+	hooks, err := namesInside(s.Dir, kernelHooks)
 	if err != nil {
 		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 	}
@@ -212,7 +236,7 @@ func copyFile(in, out *os.Root, name string) error {
 // initramfsKey names the initramfs by what it is made of.
 func (s *Stack) initramfsKey() (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "initramfs 2\n%s\n%d\n", s.layer, s.epoch.Unix())
+	fmt.Fprintf(h, "initramfs 4\n%s\n%d\n%s\n", s.layer, s.epoch.Unix(), s.RootType)
 	if err := hashFSTab(h, filepath.Join(s.Dir, "etc/fstab")); err != nil {
 		return "", fmt.Errorf("name the initramfs: %w", err)
 	}

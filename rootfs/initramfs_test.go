@@ -178,6 +178,7 @@ type generator struct {
 	root string
 	log  []string
 	fail error
+	told string // what rootTypeConfig said when an initramfs was made
 }
 
 func (g *generator) Run(_ context.Context, c chroot.Command) error {
@@ -187,6 +188,8 @@ func (g *generator) Run(_ context.Context, c chroot.Command) error {
 	}
 	switch c.Args[0] {
 	case "update-initramfs":
+		told, _ := os.ReadFile(filepath.Join(g.root, rootTypeConfig))
+		g.told = string(told)
 		return os.WriteFile(g.root+"/boot/initrd.img-"+c.Args[3], []byte("made by initramfs-tools"), 0o644)
 	case "dracut":
 		return os.WriteFile(g.root+c.Args[3], []byte("made by dracut"), 0o600)
@@ -239,6 +242,29 @@ func TestMakeInitramfs(t *testing.T) {
 				wantTree(t, s.Dir, want)
 			}
 		})
+	}
+}
+
+// initramfs-tools knows the type of the root filesystem while it runs, and nothing of that stays in the tree. Another type is
+// another initramfs.
+func TestMakeInitramfsForRootType(t *testing.T) {
+	b := newBuilder(t)
+	files := map[string]string{
+		"etc/kernel/postinst.d/initramfs-tools": "", "boot/vmlinuz-6.12": "", "etc/initramfs-tools/conf.d/": "",
+	}
+	for rootType, want := range map[string]string{"": "", "ext4": "FSTYPE=ext4\n", "xfs": "FSTYPE=xfs\n"} {
+		s := newStack(t, "a", changes{files: files})
+		s.RootType = rootType
+		before := listing(t, s.Dir)
+		before["/boot/initrd.img-6.12"] = file(0o644, "made by initramfs-tools")
+		g := &generator{root: s.Dir}
+		if err := b.MakeInitramfs(t.Context(), s, g); err != nil {
+			t.Fatal(err)
+		}
+		if g.told != want || len(g.log) != 1 {
+			t.Errorf("root type %q: told %q by %q", rootType, g.told, g.log)
+		}
+		wantTree(t, s.Dir, before)
 	}
 }
 

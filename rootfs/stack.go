@@ -17,12 +17,13 @@ import (
 // Stack is a writable tree over a layer of the cache, which stays as it is. Where the kernel refuses overlayfs it is a
 // copy of the layer.
 type Stack struct {
-	Dir   string // the tree
-	upper string // what differs from the layer, in overlayfs's form; Dir itself where it is a copy
-	layer string // key of the layer
-	epoch time.Time
-	skip  []string
-	mount bool
+	Dir      string // the tree
+	RootType string // file system that it will be on, whose fsck the initramfs shall have; empty: it is not known
+	upper    string // what differs from the layer, in overlayfs's form; Dir itself where it is a copy
+	layer    string // key of the layer
+	epoch    time.Time
+	skip     []string
+	mount    bool
 }
 
 // Stack lays a writable tree over a base. Its own files are below work, an empty directory.

@@ -24,30 +24,38 @@ type program struct {
 	user        *user.User // nil: whoever runs the tests
 }
 
-// build builds vmbuild once for all tests.
-var build = func() func(t *testing.T) string {
-	var path string
-	return func(t *testing.T) string {
-		t.Helper()
-		if path != "" {
-			return path
-		}
-		dir, err := os.MkdirTemp("", "vmbuild-binary-")
-		if err != nil {
-			t.Fatal(err)
-		}
-		path = filepath.Join(dir, "vmbuild")
-		cmd := exec.Command("go", "build", "-trimpath", "-o", path, ".")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("build vmbuild: %v\n%s", err, out)
-		}
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return path
+// built is where build puts vmbuild; TestMain removes it.
+var built string
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if built != "" {
+		os.RemoveAll(filepath.Dir(built))
 	}
-}()
+	os.Exit(status)
+}
+
+// build builds vmbuild once for all tests.
+func build(t *testing.T) string {
+	t.Helper()
+	if built != "" {
+		return built
+	}
+	dir, err := os.MkdirTemp("", "vmbuild-binary-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built = filepath.Join(dir, "vmbuild")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", built, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build vmbuild: %v\n%s", err, out)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return built
+}
 
 // needProgram gives vmbuild to tests that build real trees.
 func needProgram(t *testing.T, words ...string) program {

@@ -218,7 +218,7 @@ func (c *buildCmd) build(ctx context.Context, s surroundings) error {
 	for _, o := range result.Outputs {
 		fmt.Fprintf(s.Out, "%s\n", o.Path)
 	}
-	if disk := plan.Image(); disk != "" {
+	if disk := plan.Image(); disk != "" && plan.Starts() {
 		fmt.Fprintf(s.Err, "start it with: %s run %s\n", shellQuote(s.program), shellQuote(disk))
 	}
 	return nil
