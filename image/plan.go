@@ -423,6 +423,9 @@ func (t target) systemPackages(o Options) []string {
 	if init := t.suite.Init(); init != "" {
 		names = append([]string{init}, names...)
 	}
+	if !t.suite.PowerButton() && !o.NoACPID {
+		names = append(names, "acpid")
+	}
 	if o.NoNetworkd || !t.suite.Networkd() {
 		return append(names, t.suite.Ifupdown(o.EnableDHCP)...)
 	}

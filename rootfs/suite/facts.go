@@ -62,6 +62,10 @@ func (s Suite) Deb822() bool { return s.since("stretch") }
 // Debian 11: "Password hashing uses yescrypt by default"); before, it was SHA-512.
 func (s Suite) Yescrypt() bool { return s.since("bullseye") }
 
+// PowerButton says whether the release's own init system heeds the power button of a machine, as systemd-logind does; before,
+// that was package acpid's work.
+func (s Suite) PowerButton() bool { return s.since("jessie") }
+
 // StartsFromExt4 says whether the release's boot loaders read ext4. Those of wheezy, GRUB 1.99 and extlinux 4.05, do not
 // what mke2fs writes today.
 func (s Suite) StartsFromExt4() bool { return s.since("jessie") }
