@@ -105,7 +105,7 @@ func TestToolsTree(t *testing.T) {
 		forms = append(forms, c.Name)
 		j.Targets = append(j.Targets, filepath.Join(dir, "x"+c.Suffixes[0]), filepath.Join(dir, "again"+c.Suffixes[0]))
 	}
-	for _, f := range Formats() {
+	for _, f := range trees() {
 		if len(f.Packages(Compression{})) > 0 {
 			forms = append(forms, f.Name)
 			j.Targets = append(j.Targets, filepath.Join(dir, "x"+f.Suffixes[0]), filepath.Join(dir, "again"+f.Suffixes[0]))

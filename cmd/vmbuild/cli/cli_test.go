@@ -371,8 +371,8 @@ func TestMissing(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for _, line := range []string{
-		"vmbuild: find customize hook: stat " + dir + "/none: no such file or directory\n",
-		"vmbuild: find customize hook: " + plain + " is not executable (chmod +x " + plain + ")\n",
+		"vmbuild: --customize=" + dir + "/none: find customize hook: stat " + dir + "/none: no such file or directory\n",
+		"vmbuild: --customize=" + plain + ": find customize hook: " + plain + " is not executable (chmod +x " + plain + ")\n",
 		"vmbuild: --keyring: open " + dir + "/none.gpg: no such file or directory\n",
 	} {
 		if !strings.Contains(got.Err, line) {
