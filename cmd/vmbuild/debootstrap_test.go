@@ -23,6 +23,7 @@ func TestPackagesEqualDebootstraps(t *testing.T) {
 	for _, suite := range []string{"bullseye", "bookworm", "trixie"} {
 		for _, variant := range []string{"minbase", "buildd", "-"} {
 			t.Run(suite+" "+variant, func(t *testing.T) {
+				t.Parallel()
 				args := []string{"--print-debs", "--arch=amd64", "--variant=" + variant, suite, filepath.Join(dir, "none"), mirror}
 				theirs := printedWords(t, exec.Command("debootstrap", args...))
 				if variant == "buildd" && suite == "trixie" && buildsWithRequired {
@@ -72,6 +73,7 @@ func TestTarballsOfDebootstrap(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("debootstrap is for root")
 	}
+	t.Parallel()
 	mirror, dir := offers.Mirror(t), p.workDir(t)
 	of := func(name string) string { return filepath.Join(dir, name) }
 	must := func(args ...string) {

@@ -303,7 +303,10 @@ func TestExamples(t *testing.T) {
 		"multistrap": testMultistrapExample,
 		"scriptlets": testScriptletsExample,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, p, p.workDir(t)) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, p, p.workDir(t))
+		})
 	}
 }
 

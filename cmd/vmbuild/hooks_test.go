@@ -41,6 +41,7 @@ func TestHooks(t *testing.T) {
 	p := needProgram(t, "net", "build")
 	for name, caller := range p.callers(t) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := caller.workDir(t)
 			for file, text := range map[string]string{
 				"leaver":          leaver,

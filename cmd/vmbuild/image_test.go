@@ -26,6 +26,7 @@ func TestImageIsClean(t *testing.T) {
 		"uefi":  {"--grub", "--use-uefi"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := p.workDir(t)
 			hook := filepath.Join(dir, "verify")
 			script := "#!/bin/sh -e\nchroot $1 apt-get install -y hello\n" + // without apt-get update before it
@@ -60,20 +61,19 @@ func TestImageIsClean(t *testing.T) {
 // then without the network too, in another time zone and directory: it is one and the same.
 func TestReproducible(t *testing.T) {
 	p := needProgram(t, "net", "build")
-	t.Setenv("SOURCE_DATE_EPOCH", "1767225600")
+	t.Parallel()
 	var first string
 	for name, caller := range p.callers(t) {
+		caller = caller.apart(t) // that is, without layers
 		dir := caller.workDir(t)
-		caller.forget(t)
 		for i, zone := range []string{"UTC", "Asia/Tokyo"} {
-			t.Setenv("TZ", zone)
+			caller.env = []string{"SOURCE_DATE_EPOCH=1767225600", "TZ=" + zone}
 			args := []string{"--image=test.img", "--grub", "--use-uefi", "--package=openssh-server"} // keys are made at the first boot
 			if i > 0 {
 				args = append(args, "--offline")
-				t.Setenv("http_proxy", "http://127.0.0.1:9") // discard: nobody answers there
+				caller.env = append(caller.env, "http_proxy=http://127.0.0.1:9") // discard: nobody answers there
 			}
 			caller.mustBuild(t, dir, args...)
-			os.Unsetenv("http_proxy")
 			image := filepath.Join(dir, fmt.Sprintf("%s-%d.img", name, i))
 			if err := os.Rename(filepath.Join(dir, "test.img"), image); err != nil {
 				t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 // build removes. VMBUILD_KILLS sets the number of builds per caller.
 func TestKills(t *testing.T) {
 	p := needProgram(t, "net", "build")
+	t.Parallel()
 	kills := 6
 	if n, err := strconv.Atoi(os.Getenv("VMBUILD_KILLS")); err == nil {
 		kills = n

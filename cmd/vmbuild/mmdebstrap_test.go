@@ -38,8 +38,7 @@ func TestTreesEqualMmdebstraps(t *testing.T) {
 	p := needProgram(t, "net", "build")
 	offers.Programs(t, "mmdebstrap")
 	source := "deb " + offers.Mirror(t) + " trixie main"
-	dir := p.workDir(t)
-	t.Setenv("SOURCE_DATE_EPOCH", "1750000000")
+	p.env = []string{"SOURCE_DATE_EPOCH=1750000000"}
 	for name, args := range map[string][]string{
 		"essential": {"--variant=essential"},
 		"apt":       {"--variant=apt"},
@@ -52,9 +51,11 @@ func TestTreesEqualMmdebstraps(t *testing.T) {
 			"--include=linux-image-amd64,grub-pc,zstd,systemd-resolved,openssh-server,man-db"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := p.workDir(t)
 			args := append(args, "trixie", "", source)
 			ours := p.timed(t, dir, append([]string{"bootstrap"}, args...), filepath.Join(dir, "ours.tar"))
-			theirs := program{path: "mmdebstrap", user: p.user}.timed(t, dir, args, filepath.Join(dir, "theirs.tar"))
+			theirs := program{path: "mmdebstrap", env: p.env}.timed(t, dir, args, filepath.Join(dir, "theirs.tar"))
 			for _, line := range tree.Diff(theirs, ours) {
 				path, _, _ := strings.Cut(line, ": ")
 				if !mayDiffer(path) {
@@ -85,6 +86,7 @@ func (p program) timed(t *testing.T, dir string, args []string, out string) map[
 	}
 	start := time.Now()
 	cmd := exec.Command(p.path, line...)
+	cmd.Env = append(os.Environ(), p.env...)
 	if p.cache != "" {
 		cmd = p.command(t.Context(), dir, line...)
 	}

@@ -19,6 +19,7 @@ func TestTarIsTheSameEverywhere(t *testing.T) {
 		t.Skip("only root can make the places")
 	}
 	offers.Programs(t, "setpriv", "unshare", "chroot")
+	t.Parallel()
 	user := p.callers(t)["user"]
 	source := "deb " + offers.Mirror(t) + " trixie main"
 	want := p.tarMadeBy(t, source, "run")
@@ -50,6 +51,7 @@ func TestTarIsTheSameEverywhere(t *testing.T) {
 			cp "$dir/tree$dir/made.tar" "$dir/made.tar"`},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if !bytes.Equal(c.caller.tarMadeBy(t, source, c.script), want) {
 				t.Error("the tar differs from the first one")
 			}

@@ -22,6 +22,7 @@ import (
 type program struct {
 	path, cache string
 	user        *user.User // nil: whoever runs the tests
+	env         []string   // beside the test's own environment
 }
 
 // built is where build puts vmbuild; TestMain removes it.
@@ -143,6 +144,7 @@ func (p program) command(ctx context.Context, dir string, args ...string) *exec.
 	cmd := exec.CommandContext(ctx, p.path, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "XDG_CACHE_HOME="+filepath.Dir(p.cache))
+	cmd.Env = append(cmd.Env, p.env...)
 	cmd.Args = append(cmd.Args, "--cache-dir="+p.cache)
 	if p.user != nil {
 		uid, _ := strconv.Atoi(p.user.Uid)

@@ -26,7 +26,7 @@ type Job struct {
 	Offset int64    // first byte of the filesystem in Disk, a multiple of 512
 	Size   int64    // bytes
 
-	UUID  string // RFC 9562 form; of vfat the volume serial number, XXXX-XXXX
+	UUID  string // RFC 9562 form; of vfat the volume serial number as in 12AB-34CD
 	Label string // empty: none
 
 	Tree    *tree.Tree

@@ -474,7 +474,7 @@ func fatTime(t time.Time) (date, clock uint16) {
 func parseSerial(s string) (uint32, error) {
 	b, err := hex.DecodeString(strings.Replace(s, "-", "", 1))
 	if err != nil || len(s) != 9 || s[4] != '-' {
-		return 0, fmt.Errorf("%q is not a FAT serial number, XXXX-XXXX", s)
+		return 0, fmt.Errorf("%q is not a FAT serial number as in 12AB-34CD", s)
 	}
 	return binary.BigEndian.Uint32(b), nil
 }

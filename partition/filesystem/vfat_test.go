@@ -279,7 +279,7 @@ func TestVFATErrors(t *testing.T) {
 		job  Job
 		want string
 	}{
-		{Job{Dir: "/a", UUID: "1"}, `make vfat filesystem for /a: "1" is not a FAT serial number, XXXX-XXXX`},
+		{Job{Dir: "/a", UUID: "1"}, `make vfat filesystem for /a: "1" is not a FAT serial number as in 12AB-34CD`},
 		{Job{Dir: "/a", UUID: "0000-0001", Label: "twelve chars"}, `make vfat filesystem for /a: "twelve chars" is not a FAT label: at most 11 letters, digits and some signs`},
 		{Job{Dir: "/a", UUID: "0000-0001"}, "make vfat filesystem for /a: /a/link is a symbolic link: vfat holds files and directories only"},
 		{Job{Dir: "/b", UUID: "0000-0001"}, `make vfat filesystem for /b: directory /b: names "Name" and "name" differ only in case`},
