@@ -23,7 +23,11 @@ func TestVariantsEqualMmdebstraps(t *testing.T) {
 	for _, suite := range []string{"bullseye", "bookworm", "trixie", "sid"} {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
-			for _, variant := range []string{"essential", "apt", "required", "buildd", "important", "standard"} {
+			variants := []string{"essential", "apt", "required", "buildd", "important", "standard"}
+			if suite != "trixie" && !offers.Has("matrix") {
+				variants = []string{"buildd", "standard"}
+			}
+			for _, variant := range variants {
 				spec := Spec{
 					Arch: "amd64", Suite: suite, Mirror: server, Security: mirror.None, NoUpdates: true, Variant: variant,
 					IgnoreValidUntil: true,
@@ -73,7 +77,7 @@ var installs = regexp.MustCompile(`(?m)^Inst (\S+) (?:\[\S+\] )?\((\S+) `)
 
 func simulated(t *testing.T, variant, suite, server string) []string {
 	t.Helper()
-	out, err := exec.Command("mmdebstrap", "--simulate", "--verbose", "--variant="+variant, suite, "/dev/null",
+	out, err := exec.Command("unshare", "--mount", "mmdebstrap", "--simulate", "--verbose", "--variant="+variant, suite, "/dev/null",
 		"--aptopt=Acquire::Check-Valid-Until \"false\"", "deb "+server+" "+suite+" main").CombinedOutput()
 	if err != nil {
 		t.Fatalf("mmdebstrap: %v\n%s", err, out)

@@ -87,7 +87,7 @@ func TestTarballsOfDebootstrap(t *testing.T) {
 		}
 	}
 	must("vmbuild", "debootstrap", "--variant=minbase", "--no-check-valid-until", "--make-tarball="+of("ours.tgz"), "trixie", of("o"), mirror)
-	must("debootstrap", "--variant=minbase", "--make-tarball="+of("theirs.tgz"), "trixie", of("t"), mirror)
+	must("unshare", "--mount", "debootstrap", "--variant=minbase", "--make-tarball="+of("theirs.tgz"), "trixie", of("t"), mirror)
 	must("unshare", "--net", p.path, "debootstrap", "--cache-dir="+of("cache"), "--variant=minbase",
 		"--unpack-tarball="+of("theirs.tgz"), "trixie", of("of-theirs"))
 	must("unshare", "--net", "--mount", "debootstrap", "--variant=minbase", "--unpack-tarball="+of("ours.tgz"),

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,9 +37,10 @@ var differences = []struct {
 // contents, link targets, hard links, extended attributes, dpkg's status and all of its database.
 func TestTreesEqualMmdebstraps(t *testing.T) {
 	p := needProgram(t, "net", "build")
-	offers.Programs(t, "mmdebstrap")
+	offers.Programs(t, "mmdebstrap", "unshare")
 	source := "deb " + offers.Mirror(t) + " trixie main"
 	p.env = []string{"SOURCE_DATE_EPOCH=1750000000"}
+	short := []string{"essential", "kernel"} // the others need the word matrix
 	for name, args := range map[string][]string{
 		"essential": {"--variant=essential"},
 		"apt":       {"--variant=apt"},
@@ -50,12 +52,17 @@ func TestTreesEqualMmdebstraps(t *testing.T) {
 		"kernel": {"--variant=important",
 			"--include=linux-image-amd64,grub-pc,zstd,systemd-resolved,openssh-server,man-db"},
 	} {
+		if !slices.Contains(short, name) && !offers.Has("matrix") {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := p.workDir(t)
 			args := append(args, "trixie", "", source)
 			ours := p.timed(t, dir, append([]string{"bootstrap"}, args...), filepath.Join(dir, "ours.tar"))
-			theirs := program{path: "mmdebstrap", env: p.env}.timed(t, dir, args, filepath.Join(dir, "theirs.tar"))
+			// Its mounts are not to be seen by tests that look for what vmbuild leaves.
+			alone := append([]string{"--mount", "mmdebstrap"}, args...)
+			theirs := program{path: "unshare", env: p.env}.timed(t, dir, alone, filepath.Join(dir, "theirs.tar"))
 			for _, line := range tree.Diff(theirs, ours) {
 				path, _, _ := strings.Cut(line, ": ")
 				if !mayDiffer(path) {
