@@ -22,7 +22,7 @@ test-all: ## Run all tests: a Debian mirror, namespaces, judging programs and QE
 	$(MAKE) test VMBUILD_TEST=net,build,boot
 
 boot: ## Start every image there is a test of (more than test-all: the whole matrix, half an hour)
-	VMBUILD_TEST=net,build,boot,matrix $(GO) test -timeout=90m -count=1 -v -run='^TestBoot$$' ./cmd/vmbuild
+	VMBUILD_TEST=net,build,boot,matrix $(GO) test -timeout=90m -count=1 -v -run='^Test(First)?Boot$$' ./cmd/vmbuild
 
 yarns: ## Run the scenarios of yarns/: plans, and with TESTS=build real builds too (packages from MIRROR=URL)
 	VMBUILD_TEST=$(if $(filter build,$(TESTS)),net$(comma)build) MIRROR=$(MIRROR) \

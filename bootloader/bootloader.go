@@ -8,6 +8,7 @@
 package bootloader
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -17,14 +18,15 @@ import (
 	"vmbuild/partition"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/suite"
 )
 
 // Bootloader is a row of the table.
 type Bootloader interface {
 	Name() string
 
-	// Supports says why machines of an architecture are not started by this loader; nil if they are.
-	Supports(a arch.Arch) error
+	// Supports says why machines of an architecture are not started by the loader that a release has; nil if they are.
+	Supports(a arch.Arch, s suite.Suite) error
 
 	// Packages lists what must be installed.
 	Packages(a arch.Arch) []string
@@ -65,19 +67,40 @@ type Activator interface {
 	ActivePartition() bool
 }
 
+// Tabler is what a Bootloader is as well that does not start from every kind of partition table.
+type Tabler interface {
+	// Tables lists those that it starts from, its default first.
+	Tables() []string
+}
+
+// Offsetter is what a Bootloader with code in front of the first partition is as well.
+type Offsetter interface {
+	// Offset is the byte at which the first partition may begin.
+	Offset() int64
+}
+
+// BootPackager is what a Bootloader is as well that needs more where /boot is a filesystem of its own.
+type BootPackager interface {
+	// BootPackages lists what must be installed then; an error says why the loader of that release cannot start from it.
+	BootPackages(s suite.Suite) ([]string, error)
+}
+
 // Target is the system that shall start.
 type Target struct {
 	Arch    arch.Arch
 	Root    string        // directory of the tree
 	Runner  chroot.Runner // runs programs in it
 	Layout  *partition.Layout
+	Console string   // device of the serial port below /dev
+	Speed   int      // of the port, in bits per second; 0: the usual 115200
 	Cmdline []string // further arguments of the kernel
-	Serial  bool     // loader and kernel use the first serial port as well as the screen
+	Serial  bool     // loader and kernel use that port as well as the screen
 	NoMBR   bool     // the code of the first sector, which starts the active partition, is left to others
+	Vendor  bool     // the ESP has the loader in its vendor's directory too, for boot entries of the firmware
 }
 
 // How to add one: a file with a type that is a Bootloader, and a row here; then go test ./bootloader.
-var table = []Bootloader{grubPC{}, grubEFI{}, extlinux{}, none{}}
+var table = []Bootloader{grubPC{}, grubEFI{}, grubCloud{}, grubIEEE1275{}, systemdBoot{}, extlinux{}, uBoot{}, none{}}
 
 // All returns the table's rows.
 func All() []Bootloader { return slices.Clone(table) }
@@ -106,16 +129,16 @@ func Lookup(name string) (Bootloader, error) {
 func (t Target) kernelArguments() string {
 	var args []string
 	if t.Serial {
-		args = append(args, "console=tty0", "console="+t.Arch.Console+lineSettings(t.Arch.Console))
+		args = append(args, "console=tty0", "console="+t.Console+t.lineSettings())
 	}
 	return strings.Join(append(args, t.Cmdline...), " ")
 }
 
 // lineSettings are for ports that have a speed; those of hypervisors have none.
-func lineSettings(console string) string {
-	for _, driver := range []string{"ttyS", "ttyAMA", "ttyO"} {
-		if strings.HasPrefix(console, driver) {
-			return ",115200n8"
+func (t Target) lineSettings() string {
+	for _, driver := range []string{"ttyS", "ttyAMA", "ttyO", "ttymxc"} {
+		if strings.HasPrefix(t.Console, driver) {
+			return fmt.Sprintf(",%dn8", cmp.Or(t.Speed, 115200))
 		}
 	}
 	return ""

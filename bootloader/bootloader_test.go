@@ -15,6 +15,7 @@ import (
 	"vmbuild/partition"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/suite"
 )
 
 func row(t *testing.T, name string) Bootloader {
@@ -84,7 +85,8 @@ func (tg *target) Run(_ context.Context, c chroot.Command) error {
 	case "grub-mkimage":
 		out := c.Args[slices.Index(c.Args, "-o")+1]
 		tg.commands = append(tg.commands, strings.Join(c.Args, " "))
-		return os.WriteFile(filepath.Join(tg.root, out), []byte("made of "+strings.Join(c.Args[11:], " ")), 0o644)
+		modules := c.Args[slices.Index(c.Args, "-p")+2:]
+		return os.WriteFile(filepath.Join(tg.root, out), []byte("made of "+strings.Join(modules, " ")), 0o644)
 	case "sh":
 		return tg.updateGRUB(c)
 	}
@@ -129,42 +131,58 @@ func (tg *target) added(t *testing.T) map[string]string {
 }
 
 func TestTable(t *testing.T) {
-	if diff := cmp.Diff([]string{"grub", "grub-efi", "extlinux", "none"}, Names()); diff != "" {
+	names := []string{"grub", "grub-efi", "grub-cloud", "grub-ieee1275", "systemd-boot", "extlinux", "u-boot", "none"}
+	if diff := cmp.Diff(names, Names()); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := Lookup("lilo"); fmt.Sprint(err) != `boot loader "lilo" is not one of grub, grub-efi, extlinux, none` {
+	if _, err := Lookup("lilo"); fmt.Sprint(err) != `boot loader "lilo" is not one of `+strings.Join(names, ", ") {
 		t.Error(err)
 	}
 }
 
-// What each loader wants of each architecture that it supports.
+// What each loader wants of each architecture that it supports, on the tables that it starts from.
 func TestNeeds(t *testing.T) {
 	want := map[string]string{
-		"grub amd64":       "grub-pc; gpt bios 1; msdos; grub-pc grub-pc/install_devices_empty boolean true",
-		"grub i386":        "grub-pc; gpt bios 1; msdos; grub-pc grub-pc/install_devices_empty boolean true",
-		"extlinux amd64":   "extlinux; gpt; msdos; ",
-		"extlinux i386":    "extlinux; gpt; msdos; ",
-		"grub-efi amd64":   "grub-efi-amd64 grub-efi-amd64-signed shim-signed; gpt esp 128; msdos esp 128; grub-efi-amd64 grub2/force_efi_extra_removable boolean true grub-efi-amd64 grub2/update_nvram boolean false",
-		"grub-efi arm64":   "grub-efi-arm64 grub-efi-arm64-signed shim-signed; gpt esp 128; msdos esp 128; grub-efi-arm64 grub2/force_efi_extra_removable boolean true grub-efi-arm64 grub2/update_nvram boolean false",
-		"grub-efi armhf":   "grub-efi-arm; gpt esp 128; msdos esp 128; grub-efi-arm grub2/force_efi_extra_removable boolean true grub-efi-arm grub2/update_nvram boolean false",
-		"grub-efi i386":    "grub-efi-ia32; gpt esp 128; msdos esp 128; grub-efi-ia32 grub2/force_efi_extra_removable boolean true grub-efi-ia32 grub2/update_nvram boolean false",
-		"grub-efi riscv64": "grub-efi-riscv64; gpt esp 128; msdos esp 128; grub-efi-riscv64 grub2/force_efi_extra_removable boolean true grub-efi-riscv64 grub2/update_nvram boolean false",
-		"grub-efi loong64": "grub-efi-loong64; gpt esp 128; msdos esp 128; grub-efi-loong64 grub2/force_efi_extra_removable boolean true grub-efi-loong64 grub2/update_nvram boolean false",
+		"grub amd64":            "grub-pc; gpt bios 1; msdos; grub-pc grub-pc/install_devices_empty boolean true",
+		"grub i386":             "grub-pc; gpt bios 1; msdos; grub-pc grub-pc/install_devices_empty boolean true",
+		"extlinux amd64":        "extlinux; gpt; msdos; ",
+		"extlinux i386":         "extlinux; gpt; msdos; ",
+		"grub-efi amd64":        "grub-efi-amd64 grub-efi-amd64-signed shim-signed; gpt esp 128; msdos esp 128; grub-efi-amd64 grub2/force_efi_extra_removable boolean true grub-efi-amd64 grub2/update_nvram boolean false",
+		"grub-efi arm64":        "grub-efi-arm64 grub-efi-arm64-signed shim-signed; gpt esp 128; msdos esp 128; grub-efi-arm64 grub2/force_efi_extra_removable boolean true grub-efi-arm64 grub2/update_nvram boolean false",
+		"grub-efi armhf":        "grub-efi-arm; gpt esp 128; msdos esp 128; grub-efi-arm grub2/force_efi_extra_removable boolean true grub-efi-arm grub2/update_nvram boolean false",
+		"grub-efi i386":         "grub-efi-ia32; gpt esp 128; msdos esp 128; grub-efi-ia32 grub2/force_efi_extra_removable boolean true grub-efi-ia32 grub2/update_nvram boolean false",
+		"grub-efi riscv64":      "grub-efi-riscv64; gpt esp 128; msdos esp 128; grub-efi-riscv64 grub2/force_efi_extra_removable boolean true grub-efi-riscv64 grub2/update_nvram boolean false",
+		"grub-cloud amd64":      "grub-cloud-amd64; gpt bios 1 esp 128; shim-signed grub2/force_efi_extra_removable boolean true shim-signed grub2/update_nvram boolean false",
+		"grub-efi loong64":      "grub-efi-loong64; gpt esp 128; msdos esp 128; grub-efi-loong64 grub2/force_efi_extra_removable boolean true grub-efi-loong64 grub2/update_nvram boolean false",
+		"grub-ieee1275 ppc64el": "grub-ieee1275; gpt prep 8; msdos prep 8 active; grub-ieee1275 grub2/update_nvram boolean false",
+	}
+	for _, name := range []string{"amd64", "arm64", "armhf", "riscv64"} {
+		want["systemd-boot "+name] = "systemd-boot systemd-boot-efi systemd-ukify; gpt esp 256; "
 	}
 	for _, a := range arch.All() {
 		want["none "+a.Name] = "; gpt; msdos; "
 	}
+	for _, name := range []string{"arm64", "armel", "armhf", "riscv64"} {
+		want["u-boot "+name] = "u-boot-menu; gpt; msdos; "
+	}
 	got := map[string]string{}
 	for _, b := range All() {
 		for _, a := range arch.All() {
-			if b.Supports(a) != nil {
+			if b.Supports(a, trixie(t)) != nil {
 				continue
 			}
 			facts := strings.Join(b.Packages(a), " ")
-			for _, table := range []string{partition.GPT, partition.MSDOS} {
+			tables := []string{partition.GPT, partition.MSDOS}
+			if l, ok := b.(Tabler); ok {
+				tables = l.Tables()
+			}
+			for _, table := range tables {
 				facts += "; " + table
 				for _, p := range b.Partitions(a, table) {
 					facts += fmt.Sprintf(" %s %d", p.Name, p.Size>>20)
+					if p.Active {
+						facts += " active"
+					}
 				}
 			}
 			got[b.Name()+" "+a.Name] = facts + "; " + strings.Join(b.Debconf(a), " ")
@@ -176,12 +194,18 @@ func TestNeeds(t *testing.T) {
 }
 
 func TestSupports(t *testing.T) {
-	for _, test := range []struct{ loader, arch, want string }{
-		{"grub", "arm64", "boot loader grub starts PCs by their BIOS, which no machine of architecture arm64 has"},
-		{"extlinux", "armhf", "boot loader extlinux starts PCs by their BIOS, which no machine of architecture armhf has"},
-		{"grub-efi", "s390x", "boot loader grub-efi starts machines by UEFI, which Debian does not do on architecture s390x"},
+	for _, test := range []struct{ loader, arch, suite, want string }{
+		{"grub", "arm64", "trixie", "boot loader grub starts PCs by their BIOS, which no machine of architecture arm64 has"},
+		{"extlinux", "armhf", "trixie", "boot loader extlinux starts PCs by their BIOS, which no machine of architecture armhf has"},
+		{"grub-efi", "s390x", "trixie", "boot loader grub-efi starts machines by UEFI, which Debian does not do on architecture s390x"},
+		{"grub-cloud", "i386", "bookworm",
+			"boot loader grub-cloud starts PCs by BIOS and by UEFI, which Debian does on amd64 alone, not on architecture i386"},
+		{"grub-cloud", "amd64", "stretch", "boot loader grub-cloud is not in Debian stretch: the first release that has it is buster"},
+		{"grub-cloud", "amd64", "buster", "<nil>"},
+		{"grub-ieee1275", "amd64", "trixie",
+			"boot loader grub-ieee1275 starts POWER machines by their Open Firmware, which no machine of architecture amd64 has"},
 	} {
-		if got := fmt.Sprint(row(t, test.loader).Supports(architecture(t, test.arch))); got != test.want {
+		if got := fmt.Sprint(row(t, test.loader).Supports(architecture(t, test.arch), release(t, test.suite))); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
 	}
@@ -190,8 +214,19 @@ func TestSupports(t *testing.T) {
 // A UEFI architecture of the table of architectures has a port here, and no other one.
 func TestEFIPorts(t *testing.T) {
 	for _, a := range arch.All() {
-		if (row(t, "grub-efi").Supports(a) == nil) != a.UEFI() {
+		if (row(t, "grub-efi").Supports(a, trixie(t)) == nil) != a.UEFI() {
 			t.Errorf("%s: UEFI is %v in package arch, not here", a.Name, a.UEFI())
 		}
 	}
+}
+
+func trixie(t *testing.T) suite.Suite { return release(t, "trixie") }
+
+func release(t *testing.T, name string) suite.Suite {
+	t.Helper()
+	s, err := suite.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

@@ -14,6 +14,7 @@ import (
 	"vmbuild/partition/filesystem/extfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/suite"
 )
 
 // extlinux starts PCs by their BIOS from an ext2, ext3 or ext4: code in the first sector of the disk starts the active
@@ -32,7 +33,7 @@ const (
 
 func (extlinux) Name() string { return "extlinux" }
 
-func (extlinux) Supports(a arch.Arch) error {
+func (extlinux) Supports(a arch.Arch, _ suite.Suite) error {
 	if a.Go != "amd64" && a.Go != "386" {
 		return fmt.Errorf("boot loader extlinux starts PCs by their BIOS, which no machine of architecture %s has", a.Name)
 	}

@@ -235,7 +235,7 @@ func TestConfigureExtlinux(t *testing.T) {
 	tg.link(t, "boot/vmlinuz-6.12", "vmlinuz")
 	tg.link(t, "boot/initrd.img-6.12", "initrd.img")
 	for range 2 { // what is there already is replaced
-		err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Root: tg.root, Layout: l, Serial: true, Cmdline: []string{"quiet"}})
+		err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Console: "ttyS0", Root: tg.root, Layout: l, Serial: true, Cmdline: []string{"quiet"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +273,7 @@ func TestConfigureExtlinuxBoot(t *testing.T) {
 		tg.link(t, "vmlinuz-6.12", "boot/vmlinuz")
 		return nil
 	})
-	err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Root: tg.root, Runner: update, Layout: l})
+	err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Console: "ttyS0", Root: tg.root, Runner: update, Layout: l})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestConfigureExtlinuxErrors(t *testing.T) {
 	} {
 		tg := extlinuxTree(t, test.files...)
 		l := layout(t, b, "amd64", partition.MSDOS, test.requests...)
-		err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Root: tg.root, Layout: l})
+		err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Console: "ttyS0", Root: tg.root, Layout: l})
 		if got, want := fmt.Sprint(err), "configure boot loader extlinux: "+test.want; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -344,7 +344,7 @@ func TestEmbedExtlinux(t *testing.T) {
 				on := rootFS
 				on.Filesystem = kind
 				l := layout(t, b, "amd64", table, on)
-				tg := Target{Arch: architecture(t, "amd64"), Root: root, Layout: l, NoMBR: kind == "ext2"}
+				tg := Target{Arch: architecture(t, "amd64"), Console: "ttyS0", Root: root, Layout: l, NoMBR: kind == "ext2"}
 				if err := b.Configure(context.Background(), tg); err != nil {
 					t.Fatal(err)
 				}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"vmbuild/partition"
@@ -83,15 +84,15 @@ func (g *grub) copy(from, to string) error {
 }
 
 // makeImage has the target's grub-mkimage link modules into an image in dir, with instructions to find /boot/grub by the
-// UUID of its filesystem.
-func (g *grub) makeImage(ctx context.Context, name string, modules ...string) error {
+// UUID of its filesystem. Options are those that the platform's images need beside.
+func (g *grub) makeImage(ctx context.Context, name string, modules []string, options ...string) error {
 	load := path.Join(g.dir(), "load.cfg")
 	if err := g.root.WriteFile(inside(load), []byte(g.search()), 0o644); err != nil {
 		return err
 	}
 	args := []string{"grub-mkimage", "-O", g.platform, "-d", "/usr/lib/grub/" + g.platform,
 		"-o", path.Join(g.dir(), name), "-c", load, "-p", g.prefix}
-	return g.Runner.Run(ctx, chroot.Command{Args: append(args, modules...)})
+	return g.Runner.Run(ctx, chroot.Command{Args: slices.Concat(args, options, modules)})
 }
 
 // search gives commands of GRUB that set root and prefix.
@@ -99,9 +100,15 @@ func (g *grub) search() string {
 	return fmt.Sprintf("search.fs_uuid %s root\nset prefix=($root)'%s'\n", g.bootUUID, g.prefix)
 }
 
+// terminal is how the platform's GRUB, and the settings of its package, come by a serial console.
+type terminal struct {
+	serial bool // GRUB drives the port by itself; others have it through their firmware
+	preset bool // the package's /etc/default/grub asks for a serial console
+}
+
 // configure writes the settings and has the target make its environment block and menu.
-func (g *grub) configure(ctx context.Context, serial bool) error {
-	if err := g.writeSettings(serial); err != nil {
+func (g *grub) configure(ctx context.Context, t terminal) error {
+	if err := g.writeSettings(t); err != nil {
 		return err
 	}
 	if err := g.root.WriteFile("boot/grub/grubenv", []byte(environmentBlock()), 0o644); err != nil {
@@ -117,16 +124,15 @@ func environmentBlock() string {
 	return block + strings.Repeat("#", 1024-len(block))
 }
 
-// writeSettings adds to /etc/default/grub, which ucf looks after, by a file beside it. serial says whether the platform's
-// GRUB drives the port by itself; others have it through their firmware.
-func (g *grub) writeSettings(serial bool) error {
+// writeSettings adds to /etc/default/grub, which belongs to a package or to ucf, by a file beside it.
+func (g *grub) writeSettings(t terminal) error {
 	var b strings.Builder
-	if args := g.kernelArguments(); args != "" {
+	if args := g.kernelArguments(); args != "" || t.preset {
 		fmt.Fprintf(&b, "GRUB_CMDLINE_LINUX=%s\n", quote(args))
 	}
-	if g.Serial && serial {
+	if g.Serial && t.serial {
 		b.WriteString("GRUB_TERMINAL=\"console serial\"\nGRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n")
-	} else if g.Serial {
+	} else if g.Serial || t.preset {
 		b.WriteString("GRUB_TERMINAL=console\n")
 	}
 	if b.Len() == 0 {

@@ -9,10 +9,14 @@ import (
 
 	"vmbuild/partition"
 	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/suite"
 )
 
 // grubEFI starts machines by UEFI, from the removable path of the ESP, so that no variable of the firmware is needed.
 // Where Debian has it signed, Secure Boot may be on.
+//
+// The packages' maintainer scripts know no way to write the removable path alone: their first upgrade in the machine
+// writes EFI/BOOT and EFI/debian, both of the new version, and no boot entry (Debconf).
 type grubEFI struct{}
 
 // efiPort is how Debian packages GRUB for an architecture's UEFI.
@@ -27,7 +31,7 @@ type efiPort struct {
 var efiPorts = []efiPort{
 	{"amd64", "amd64", true, true},
 	{"arm64", "arm64", true, false},
-	{"i386", "ia32", false, true},
+	{"i386", "ia32", false, true}, // trixie has no shim-signed for it
 	{"armhf", "arm", false, false},
 	{"riscv64", "riscv64", false, false},
 	{"loong64", "loong64", false, false},
@@ -39,9 +43,12 @@ const (
 	vendorDir  = "debian" // built into signed images
 )
 
+// espRequest is the ESP of all rows of GRUB.
+var espRequest = partition.Request{Name: "esp", Role: partition.ESP, Size: defaultESP, Filesystem: "vfat", Mount: espMount}
+
 func (grubEFI) Name() string { return "grub-efi" }
 
-func (grubEFI) Supports(a arch.Arch) error {
+func (grubEFI) Supports(a arch.Arch, _ suite.Suite) error {
 	_, err := efiPortOf(a)
 	return err
 }
@@ -70,20 +77,23 @@ func (grubEFI) Packages(a arch.Arch) []string {
 }
 
 func (grubEFI) Partitions(arch.Arch, string) []partition.Request {
-	return []partition.Request{{
-		Name: "esp", Role: partition.ESP, Size: defaultESP, Filesystem: "vfat", Mount: espMount,
-	}}
+	return []partition.Request{espRequest}
 }
 
-// Debconf makes upgrades write what Configure wrote: the removable path as well, and no variable of the firmware.
+// Debconf makes upgrades write the removable path as well, and no variable of the firmware.
 func (grubEFI) Debconf(a arch.Arch) []string {
 	p, err := efiPortOf(a)
 	if err != nil {
 		return nil
 	}
+	return efiAnswers("grub-efi-" + p.name)
+}
+
+// efiAnswers are for grub-install as the maintainer scripts of GRUB and of shim-signed call it, whichever package asks.
+func efiAnswers(asker string) []string {
 	return []string{
-		"grub-efi-" + p.name + " grub2/force_efi_extra_removable boolean true",
-		"grub-efi-" + p.name + " grub2/update_nvram boolean false",
+		asker + " grub2/force_efi_extra_removable boolean true",
+		asker + " grub2/update_nvram boolean false",
 	}
 }
 
@@ -99,26 +109,39 @@ func configureEFI(ctx context.Context, t Target) error {
 	if err != nil {
 		return err
 	}
-	esp, ok := t.Layout.With(partition.ESP)
-	if !ok || esp.Mount != espMount {
-		return errors.New("the layout has no ESP mounted on " + espMount)
-	}
 	g, err := openGRUB(t, t.Arch.GRUBEFI)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
+	esp, err := g.esp()
+	if err != nil {
+		return err
+	}
+	if err := g.installEFI(ctx, port, esp); err != nil {
+		return err
+	}
+	return g.configure(ctx, terminal{serial: port.serial})
+}
+
+func (g *grub) esp() (partition.Partition, error) {
+	esp, ok := g.Layout.With(partition.ESP)
+	if !ok || esp.Mount != espMount {
+		return partition.Partition{}, errors.New("the layout has no ESP mounted on " + espMount)
+	}
+	return esp, nil
+}
+
+// installEFI makes the image that unsigned loaders are and upgrades look for, and fills the ESP.
+func (g *grub) installEFI(ctx context.Context, port efiPort, esp partition.Partition) error {
 	if err := g.install("*.mod", "*.lst"); err != nil {
 		return err
 	}
 	modules := []string{"part_gpt", "part_msdos", "fat", g.boot.GRUBModule, "search_fs_uuid"}
-	if err := g.makeImage(ctx, "core.efi", modules...); err != nil {
+	if err := g.makeImage(ctx, "core.efi", modules); err != nil {
 		return err
 	}
-	if err := g.fillESP(g.efiFiles(port.signed), esp.Bytes()); err != nil {
-		return err
-	}
-	return g.configure(ctx, port.serial)
+	return g.fillESP(g.efiFiles(port.signed), esp.Bytes())
 }
 
 // efiFile is a file of the ESP.
@@ -147,22 +170,25 @@ func (g *grub) efiFiles(signed bool) []efiFile {
 	}
 }
 
-// fillESP writes the files below the mount point of the ESP. An ESP too small for both directories, as vmdebootstrap's
-// of 5 MiB, gets the removable path alone, and no core.efi in /boot/grub: without it upgrades leave the ESP as it is, as
-// they would find no room for the other directory.
+// fillESP writes the files below the mount point of the ESP: those of EFI/BOOT, and those of the vendor's directory if
+// they are wanted. That directory is there anyway, with the menu that signed images read; up to bookworm upgrades also
+// write the ESP only if it is there. Since trixie they do if core.efi is in /boot/grub: an ESP too small for both, as
+// vmdebootstrap's of 5 MiB, gets none, since they would find no room.
 func (g *grub) fillESP(files []efiFile, size int64) error {
-	all, err := g.espSize(files)
+	need, err := g.espSize(files)
 	if err != nil {
 		return err
 	}
-	both := all <= size
+	if need > size && g.Vendor {
+		return smallESP(size, need)
+	}
 	for _, f := range files {
 		if f.removable != "" {
 			if err := g.copyToESP(f.from, "BOOT", f.removable); err != nil {
 				return err
 			}
 		}
-		if f.vendor != "" && both {
+		if f.vendor != "" && g.Vendor {
 			if err := g.copyToESP(f.from, vendorDir, f.vendor); err != nil {
 				return err
 			}
@@ -176,10 +202,17 @@ func (g *grub) fillESP(files []efiFile, size int64) error {
 	if err := g.root.WriteFile(path.Join(stub, "grub.cfg"), []byte(menu), 0o644); err != nil {
 		return err
 	}
-	if both {
+	if need <= size {
 		return nil
 	}
 	return g.root.Remove(inside(g.dir() + "/core.efi"))
+}
+
+// smallESP says what is missing of an ESP that has to hold both directories, in bytes.
+func smallESP(size, need int64) error {
+	const mib = 1 << 20
+	return fmt.Errorf("an ESP of %d MiB has no room for the loader in EFI/BOOT and in EFI/%s: that takes %d MiB",
+		size/mib, vendorDir, (need+mib-1)/mib)
 }
 
 func (g *grub) copyToESP(from, dir, name string) error {

@@ -23,15 +23,24 @@ func efiFilesOf(platform, suffix, name string) []string {
 
 func TestConfigureEFI(t *testing.T) {
 	const signedX64 = "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"
+	const unsigned = "made of part_gpt part_msdos fat ext2 search_fs_uuid"
 	for _, test := range []struct {
 		name, arch string
 		files      []string
 		esp        int64
+		vendor     bool
 		want       map[string]string // below /boot/efi/EFI
 		core       bool              // upgrades write the ESP
 		terminal   string
 	}{{
-		"signed", "amd64", efiFilesOf("x86_64-efi", "x64", "X64"), 0,
+		"signed", "amd64", efiFilesOf("x86_64-efi", "x64", "X64"), 0, false,
+		map[string]string{
+			"BOOT/BOOTX64.EFI": "/usr/lib/shim/shimx64.efi.signed",
+			"BOOT/grubx64.efi": signedX64,
+			"BOOT/mmx64.efi":   "/usr/lib/shim/mmx64.efi.signed",
+		}, true, "GRUB_TERMINAL=\"console serial\"\nGRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n",
+	}, {
+		"signed, with the vendor's directory", "amd64", efiFilesOf("x86_64-efi", "x64", "X64"), 0, true,
 		map[string]string{
 			"BOOT/BOOTX64.EFI":   "/usr/lib/shim/shimx64.efi.signed",
 			"BOOT/grubx64.efi":   signedX64,
@@ -43,18 +52,21 @@ func TestConfigureEFI(t *testing.T) {
 			"debian/shimx64.efi": "/usr/lib/shim/shimx64.efi.signed",
 		}, true, "GRUB_TERMINAL=\"console serial\"\nGRUB_SERIAL_COMMAND=\"serial --unit=0 --speed=115200\"\n",
 	}, {
-		"small ESP", "arm64", efiFilesOf("arm64-efi", "aa64", "AA64"), 256 << 10,
+		"small ESP", "arm64", efiFilesOf("arm64-efi", "aa64", "AA64"), 256 << 10, false,
 		map[string]string{
 			"BOOT/BOOTAA64.EFI": "/usr/lib/shim/shimaa64.efi.signed",
 			"BOOT/grubaa64.efi": "/usr/lib/grub/arm64-efi-signed/grubaa64.efi.signed",
 			"BOOT/mmaa64.efi":   "/usr/lib/shim/mmaa64.efi.signed",
 		}, false, "GRUB_TERMINAL=console\n",
 	}, {
-		"unsigned", "riscv64", efiFilesOf("riscv64-efi", "riscv64", ""), 0,
-		map[string]string{
-			"BOOT/BOOTRISCV64.EFI":   "made of part_gpt part_msdos fat ext2 search_fs_uuid",
-			"debian/grubriscv64.efi": "made of part_gpt part_msdos fat ext2 search_fs_uuid",
-		}, true, "GRUB_TERMINAL=console\n",
+		"unsigned", "riscv64", efiFilesOf("riscv64-efi", "riscv64", ""), 0, false,
+		map[string]string{"BOOT/BOOTRISCV64.EFI": unsigned}, true, "GRUB_TERMINAL=console\n",
+	}, {
+		"unsigned, with the vendor's directory", "loong64", efiFilesOf("loongarch64-efi", "loongarch64", ""), 0, true,
+		map[string]string{"BOOT/BOOTLOONGARCH64.EFI": unsigned, "debian/grubloongarch64.efi": unsigned}, true, "GRUB_TERMINAL=console\n",
+	}, {
+		"unsigned of 32 bits", "armhf", efiFilesOf("arm-efi", "arm", ""), 0, true,
+		map[string]string{"BOOT/BOOTARM.EFI": unsigned, "debian/grubarm.efi": unsigned}, true, "GRUB_TERMINAL=console\n",
 	}} {
 		t.Run(test.name, func(t *testing.T) {
 			b := row(t, "grub-efi")
@@ -64,7 +76,9 @@ func TestConfigureEFI(t *testing.T) {
 			}
 			tg := newTarget(t, test.files...)
 			a := architecture(t, test.arch)
-			err := b.Configure(context.Background(), Target{Arch: a, Root: tg.root, Runner: tg, Layout: l, Serial: true})
+			err := b.Configure(context.Background(), Target{
+				Arch: a, Console: a.Console, Root: tg.root, Runner: tg, Layout: l, Serial: true, Vendor: test.vendor,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,6 +108,8 @@ func TestConfigureEFI(t *testing.T) {
 func TestConfigureEFIErrors(t *testing.T) {
 	b := row(t, "grub-efi")
 	noESP := layout(t, row(t, "none"), "amd64", partition.GPT, rootFS)
+	small := layout(t, b, "amd64", partition.GPT, rootFS)
+	small.Partitions[0].Sectors = (256 << 10) / sector
 	for _, test := range []struct {
 		arch   string
 		layout *partition.Layout
@@ -104,9 +120,14 @@ func TestConfigureEFIErrors(t *testing.T) {
 		{"amd64", noESP, nil, "the layout has no ESP mounted on /boot/efi"},
 		{"amd64", layout(t, b, "amd64", partition.GPT, rootFS), efiFilesOf("x86_64-efi", "x64", ""),
 			"statat usr/lib/shim/shimx64.efi.signed: no such file or directory"},
+		{"amd64", small, efiFilesOf("x86_64-efi", "x64", "X64"),
+			"an ESP of 0 MiB has no room for the loader in EFI/BOOT and in EFI/debian: that takes 1 MiB"},
 	} {
 		tg := newTarget(t, test.files...)
-		err := b.Configure(context.Background(), Target{Arch: architecture(t, test.arch), Root: tg.root, Runner: tg, Layout: test.layout})
+		a := architecture(t, test.arch)
+		err := b.Configure(context.Background(), Target{
+			Arch: a, Console: a.Console, Root: tg.root, Runner: tg, Layout: test.layout, Vendor: true,
+		})
 		if got, want := fmt.Sprint(err), "configure boot loader grub-efi: "+test.want; got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"vmbuild/partition"
 	"vmbuild/rootfs/arch"
+	"vmbuild/rootfs/suite"
 )
 
 // grubPC starts PCs by their BIOS: boot.img in the first sector of the disk loads core.img from behind the partition
@@ -20,7 +21,7 @@ const pcPlatform = "i386-pc"
 
 func (grubPC) Name() string { return "grub" }
 
-func (grubPC) Supports(a arch.Arch) error {
+func (grubPC) Supports(a arch.Arch, _ suite.Suite) error {
 	if a.Go != "amd64" && a.Go != "386" {
 		return fmt.Errorf("boot loader grub starts PCs by their BIOS, which no machine of architecture %s has", a.Name)
 	}
@@ -33,8 +34,11 @@ func (grubPC) Partitions(_ arch.Arch, table string) []partition.Request {
 	if table != partition.GPT {
 		return nil
 	}
-	return []partition.Request{{Name: "bios", Role: partition.BIOSBoot, Size: 1 << 20}}
+	return []partition.Request{biosBoot}
 }
+
+// biosBoot is where core.img lies on a gpt disk: of its 1 MiB it takes 30 KiB, with btrfs 75 KiB.
+var biosBoot = partition.Request{Name: "bios", Role: partition.BIOSBoot, Size: 1 << 20}
 
 // Debconf lets upgrades of grub-pc pass. Without it the package's postinst, which finds a core.img but no answer on where
 // to install it, stops and leaves dpkg broken; with it boot code and modules stay as they are, and match each other.
@@ -55,14 +59,19 @@ func configurePC(ctx context.Context, t Target) error {
 		return err
 	}
 	defer g.Close()
+	if err := g.installPC(ctx); err != nil {
+		return err
+	}
+	return g.configure(ctx, terminal{serial: true})
+}
+
+// installPC makes what Embed writes, and what that reads.
+func (g *grub) installPC(ctx context.Context) error {
 	if err := g.install("*.mod", "*.lst", "*.o", "boot.img"); err != nil {
 		return err
 	}
-	modules := []string{"biosdisk", "part_" + t.Layout.Table, g.boot.GRUBModule, "search_fs_uuid"}
-	if err := g.makeImage(ctx, "core.img", modules...); err != nil {
-		return err
-	}
-	return g.configure(ctx, true)
+	modules := []string{"biosdisk", "part_" + g.Layout.Table, g.boot.GRUBModule, "search_fs_uuid"}
+	return g.makeImage(ctx, "core.img", modules)
 }
 
 // Embed writes boot.img and core.img as grub-bios-setup does (GRUB's util/setup.c), without its Reed-Solomon code.

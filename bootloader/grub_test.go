@@ -45,7 +45,7 @@ func TestConfigurePC(t *testing.T) {
 			}
 			tg := newTarget(t, pcFiles...)
 			err := b.Configure(context.Background(), Target{
-				Arch: architecture(t, "amd64"), Root: tg.root, Runner: tg, Layout: l, Serial: true, Cmdline: []string{`quote="$x"`},
+				Arch: architecture(t, "amd64"), Console: "ttyS0", Root: tg.root, Runner: tg, Layout: l, Serial: true, Cmdline: []string{`quote="$x"`},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -85,7 +85,7 @@ func TestConfigurePCPlain(t *testing.T) {
 	tg := newTarget(t, pcFiles...)
 	b := row(t, "grub")
 	l := layout(t, b, "amd64", partition.MSDOS, rootFS)
-	if err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Root: tg.root, Runner: tg, Layout: l}); err != nil {
+	if err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Console: "ttyS0", Root: tg.root, Runner: tg, Layout: l}); err != nil {
 		t.Fatal(err)
 	}
 	if _, there := tg.added(t)["/etc/default/grub.d/50-console.cfg"]; there {
@@ -105,7 +105,7 @@ func TestConfigurePCErrors(t *testing.T) {
 	} {
 		tg := newTarget(t, test.files...)
 		l := layout(t, b, "amd64", partition.MSDOS, test.more...)
-		err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Root: tg.root, Runner: tg, Layout: l})
+		err := b.Configure(context.Background(), Target{Arch: architecture(t, "amd64"), Console: "ttyS0", Root: tg.root, Runner: tg, Layout: l})
 		if got := fmt.Sprint(err); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
@@ -141,17 +141,8 @@ func images(sectors int) (boot, core []byte) {
 
 func embed(t *testing.T, l *partition.Layout, boot, core []byte, disk memory) error {
 	t.Helper()
-	tg := newTarget(t)
-	dir := filepath.Join(tg.root, "boot/grub/i386-pc")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{"boot.img": boot, "core.img": core} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return row(t, "grub").(Embedder).Embed(context.Background(), Target{Root: tg.root, Layout: l}, disk)
+	root := bootTree(t, pcPlatform, map[string]string{"boot.img": string(boot), "core.img": string(core)})
+	return row(t, "grub").(Embedder).Embed(context.Background(), Target{Root: root, Layout: l}, disk)
 }
 
 func TestEmbed(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"io/fs"
 )
 
-//go:embed customise-sshd.sh qemu-efi-bochs-drm.sh u-boot-menu.sh
+//go:embed customise-sshd.sh qemu-efi-bochs-drm.sh
 var scripts embed.FS
 
 // Script returns the text of an example.

@@ -76,6 +76,7 @@ func Check(p *Plan, h Host) error {
 			add(checkDeb(path))
 		}
 	}
+	add(checkSeed(p))
 	add(checkOwner(p.Owner))
 	add(checkRoom("the cache (--cache-dir)", h.Cache, cacheRoom))
 	add(checkRoom("temporary files (TMPDIR)", h.Temp, tempRoom+p.scratchRoom()))

@@ -92,7 +92,7 @@ func openBuild(s *session.Session, payload json.RawMessage, files []*os.File) (*
 		},
 	}
 	b.roots.Offline, b.roots.Emulator = b.plan.Offline, b.plan.Emulator
-	if b.loader, err = bootloader.Lookup(b.plan.Bootloader); err != nil {
+	if b.loader, err = b.plan.openLoader(); err != nil {
 		return nil, err
 	}
 	if b.suite, err = suite.Lookup(b.plan.Rootfs.Suite); err != nil {
@@ -152,7 +152,10 @@ func (b *build) customize(ctx context.Context, stack *rootfs.Stack) (_ *tree.Tre
 		return nil, fmt.Errorf("open the tree: %w", err)
 	}
 	defer dir.Close()
-	config := b.plan.System
+	config, err := b.plan.withSeed()
+	if err != nil {
+		return nil, err
+	}
 	config.Sources = aptSources(b.stages.Lock.Sources, b.plan.AptMirror, b.suite)
 	if err := system.Prepare(dir, config); err != nil {
 		return nil, err
@@ -163,6 +166,9 @@ func (b *build) customize(ctx context.Context, stack *rootfs.Stack) (_ *tree.Tre
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
 	if err := system.Apply(ctx, target, config); err != nil {
+		return nil, err
+	}
+	if err := system.Authorize(dir, config); err != nil {
 		return nil, err
 	}
 	if err := b.hooksAndInitramfs(ctx, stack, target); err != nil {
@@ -233,7 +239,8 @@ func (b *build) configureLoader(ctx context.Context, target chroot.Runner, root 
 
 func (b *build) loaderTarget(target chroot.Runner, root string) bootloader.Target {
 	return bootloader.Target{
-		Arch: b.arch, Root: root, Runner: target, Layout: b.plan.Layout, Serial: b.plan.Serial, NoMBR: b.plan.NoMBR,
+		Arch: b.arch, Root: root, Runner: target, Layout: b.plan.Layout, Console: b.plan.Console, Serial: b.plan.Serial,
+		NoMBR: b.plan.NoMBR, Vendor: b.plan.EFIVendor,
 	}
 }
 

@@ -51,6 +51,11 @@ type Options struct {
 	Extlinux   bool   `json:",omitzero"` // --extlinux
 	NoExtlinux bool   `json:",omitzero"` // --no-extlinux
 	NoMBR      bool   `json:",omitzero"` // --no-mbr
+	Bootloader string `json:",omitzero"` // --bootloader: row of package bootloader's table
+	Board      string `json:",omitzero"` // --board: row of its table of boards
+	Hybrid     bool   `json:",omitzero"` // --hybrid
+	UKI        bool   `json:",omitzero"` // --uki
+	EFIVendor  bool   `json:",omitzero"` // --efi-vendor
 
 	Hostname         string   `json:",omitzero"`
 	RootPassword     string   `json:",omitzero"` // plain text; empty: root logs in without a password, unless LockRootPassword
@@ -59,6 +64,11 @@ type Options struct {
 	Sudo             bool     `json:",omitzero"`
 	NoSerialConsole  bool     `json:",omitzero"`
 	SerialCommand    string   `json:",omitzero"` // --serial-console-command
+
+	SSHKeys       []SSHKey `json:",omitzero"` // --ssh-key
+	Grow          bool     `json:",omitzero"` // --grow
+	CloudInit     bool     `json:",omitzero"` // --cloud-init
+	CloudInitSeed string   `json:",omitzero"` // --cloud-init: directory with NoCloud's files; empty: none
 
 	EnableDHCP        bool `json:",omitzero"` // --enable-dhcp
 	NoNetworkd        bool `json:",omitzero"` // --no-systemd-networkd
@@ -73,4 +83,10 @@ type Options struct {
 	Offline           bool      `json:",omitzero"` // --offline: everything from the cache
 	Seed              string    `json:",omitzero"` // replaces the hash of the plan as origin of all identifiers
 	Epoch             time.Time `json:",omitzero"` // SOURCE_DATE_EPOCH; zero: the date of the newest archive used
+}
+
+// SSHKey is a public key that may log in.
+type SSHKey struct {
+	User string // account; empty: root
+	Line string // of authorized_keys (sshd(8))
 }

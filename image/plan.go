@@ -31,10 +31,14 @@ type Plan struct {
 	System         system.Config     `json:"system"`
 	Hooks          []hooks.Hook      `json:"hooks,omitempty"`
 	Bootloader     string            `json:"bootloader"`
-	Serial         bool              `json:"serial"`           // kernel and boot loader use the first serial port too
-	Layout         *partition.Layout `json:"layout,omitempty"` // of the disk; nil: none of the products is one
-	NoMBR          bool              `json:"noMBR,omitempty"`  // no boot code in the first sector
-	Seed           string            `json:"seed"`             // 32 bytes in hex, origin of all identifiers
+	Board          string            `json:"board,omitempty"`   // that U-Boot is for; empty: the machine has its own
+	Console        string            `json:"console,omitempty"` // serial port, device below /dev
+	EFIVendor      bool              `json:"efiVendor,omitempty"`
+	CloudInitSeed  string            `json:"cloudInitSeed,omitempty"` // directory with NoCloud's files
+	Serial         bool              `json:"serial"`                  // kernel and boot loader use the first serial port too
+	Layout         *partition.Layout `json:"layout,omitempty"`        // of the disk; nil: none of the products is one
+	NoMBR          bool              `json:"noMBR,omitempty"`         // no boot code in the first sector
+	Seed           string            `json:"seed"`                    // 32 bytes in hex, origin of all identifiers
 	Epoch          time.Time         `json:"epoch,omitzero"`
 	Offline        bool              `json:"offline,omitempty"`        // everything comes from the cache
 	AptMirror      string            `json:"aptMirror,omitempty"`      // URL that the system's apt has in place of the build's mirror
@@ -82,6 +86,7 @@ func NewPlan(o Options) (*Plan, error) {
 		Products: target.products, Rootfs: spec(o, target), System: config, Bootloader: target.loader.Name(),
 		Serial: !o.NoSerialConsole, NoMBR: o.NoMBR, Seed: hex.EncodeToString(seed[:]), Epoch: o.Epoch,
 		Offline: o.Offline, AptMirror: o.AptMirror, Emulator: o.Emulator, Owner: o.Owner, Allocate: o.NoSparse, PkgList: o.PkgList,
+		Board: o.Board, Console: target.console(o), EFIVendor: o.EFIVendor, CloudInitSeed: o.CloudInitSeed,
 		EarlyInitramfs: o.NoUpdateInitramfs, Hooks: o.hooks(), Notes: target.notes,
 	}
 	if !hasDisk(p.Products) {
@@ -89,13 +94,16 @@ func NewPlan(o Options) (*Plan, error) {
 		return p, nil
 	}
 	p.Layout, err = partition.Place(partition.Spec{
-		Table: o.PartType, Size: int64(o.Size), Offset: int64(o.BootOffset), Flag: o.BootFlag, Seed: seed,
+		Table: o.PartType, Size: int64(o.Size), Offset: target.offset(o), Flag: o.BootFlag, Seed: seed,
 		Arch: target.arch, Requests: requests(o, target),
 	})
 	if err != nil {
 		return nil, &RefusedError{[]string{fmt.Sprintf("--size=%s: %v", o.Size, err)}}
 	}
 	p.System.Mounts = p.Layout.Mounts()
+	if o.Grow {
+		growRoot(p.System.Mounts)
+	}
 	return p, nil
 }
 
@@ -138,10 +146,41 @@ func (o Options) hooks() []hooks.Hook {
 type target struct {
 	arch     arch.Arch
 	suite    suite.Suite
+	board    bootloader.Board // zero: none is named
+	kernel   string           // package; empty: none
 	loader   bootloader.Bootloader
 	products []Product
 	opts     DebootstrapOpts // of --debootstrapopts and of the suite's script
 	notes    []string        // choices the user did not make
+
+	bootPackages []string // of the loader, for a /boot that is a filesystem of its own
+}
+
+// console is the serial port, of the board or as machines of the architecture have it.
+func (t *target) console(o Options) string {
+	if o.NoSerialConsole {
+		return ""
+	}
+	return orElse(t.board.Console, t.arch.Console)
+}
+
+// findKernel finds the package with the kernel: the named one, the board's, or the release's.
+func (t *target) findKernel(o Options) (err error) {
+	switch {
+	case o.NoKernel:
+	case o.KernelPackage != "":
+		t.kernel = o.KernelPackage
+	case t.board.Kernel != "":
+		t.kernel = t.board.Kernel
+	default:
+		t.kernel, err = t.suite.Kernel(t.arch.Name, t.arch.Kernel)
+	}
+	return err
+}
+
+// first is the first of a list, empty of an empty one.
+func first(list []string) string {
+	return strings.Join(list[:min(1, len(list))], "")
 }
 
 // PartTypes are the kinds of partition table, the default first.
@@ -170,8 +209,16 @@ func BootTypes() []string {
 }
 
 func withDefaults(o Options) Options {
+	o.sayBootloader()
+	if b, err := bootloader.LookupBoard(o.Board); err == nil && o.Arch == "" {
+		o.Arch = b.Arch
+	}
+	usual := partition.MSDOS
+	if a, err := arch.Lookup(o.Arch); err == nil {
+		usual = a.Table
+	}
 	for field, value := range map[*string]string{
-		&o.Distribution: suite.Default, &o.PartType: partition.MSDOS, &o.RootType: "ext4", &o.BootType: "ext2", &o.Hostname: "debian",
+		&o.Distribution: suite.Default, &o.PartType: o.partType(usual), &o.RootType: "ext4", &o.BootType: "ext2", &o.Hostname: "debian",
 	} {
 		if *field == "" {
 			*field = value
@@ -192,8 +239,13 @@ func check(o Options) (target, []string) {
 	if t.suite, err = suite.Lookup(o.Distribution); err != nil {
 		refuse("--distribution: %v", err)
 	}
-	if t.arch, err = arch.Lookup(o.Arch); err != nil {
+	if t.arch, err = arch.Lookup(o.Arch); err != nil && (o.Arch != "" || o.Board == "") {
 		refuse("--arch: %v", err)
+	}
+	if o.Board != "" {
+		if t.board, err = bootloader.LookupBoard(o.Board); err != nil {
+			refuse("--board: %v", err)
+		}
 	}
 	if t.opts, err = o.debootstrapOpts(); err != nil {
 		refuse("--debootstrapopts: %v", err)
@@ -208,12 +260,17 @@ func check(o Options) (target, []string) {
 	}
 	checkMirrors(o, refuse)
 	checkNetwork(o, refuse)
+	checkLoader(o, refuse)
 	checkUEFI(o, t.arch, refuse)
 	checkWheezy(o, t, refuse)
 	checkPartitions(o, refuse)
 	checkSystem(o, refuse)
+	checkFirstBoot(o, t, refuse)
 	if len(problems) > 0 {
 		return t, problems
+	}
+	if err := t.findKernel(o); err != nil {
+		refuse("--arch=%s: %v; or take another one by --kernel-package, or none by --no-kernel", t.arch.Name, err)
 	}
 	if err := t.chooseLoader(o); err != nil {
 		refuse("%v", err)
@@ -250,7 +307,7 @@ func checkUEFI(o Options, a arch.Arch, refuse func(string, ...any)) {
 		refuse("--use-uefi: UEFI images are started by Grub: add --grub")
 	case o.UseUEFI && a.Name != "" && !a.UEFI():
 		refuse("--use-uefi: %s is not a supported architecture for UEFI", a.Name)
-	case !o.UseUEFI && o.Image != "" && a.Name == "arm64":
+	case o.Image != "" && a.Name == "arm64" && !slices.Contains([]string{grubUEFI, systemdBoot, uBoot}, first(o.namedLoaders())):
 		refuse("--arch=arm64: an arm64 image is started by UEFI: add --grub --use-uefi")
 	}
 	if o.UseUEFI && o.BootSize != 0 {
@@ -259,8 +316,8 @@ func checkUEFI(o Options, a arch.Arch, refuse func(string, ...any)) {
 	if o.UseUEFI && o.BootOffset != 0 {
 		refuse("--bootoffset: room before a separate boot partition is not supported with UEFI (--use-uefi)")
 	}
-	if !o.UseUEFI && o.ESPSize != 0 {
-		refuse("--esp-size is the size of the EFI system partition, which only --use-uefi makes")
+	if !o.UseUEFI && !o.Hybrid && !o.UKI && o.ESPSize != 0 {
+		refuse("--esp-size is the size of the EFI system partition, which only --use-uefi, --hybrid and --uki make")
 	}
 	if o.ESPSize != 0 && o.ESPSize < minimumESP {
 		refuse("--esp-size=%s: an EFI system partition needs at least %s", o.ESPSize, minimumESP)
@@ -375,15 +432,13 @@ func activate(list []partition.Request) {
 // spec names the packages: the variant's, what makes a system start, what the options ask for.
 func spec(o Options, t target) rootfs.Spec {
 	var include []string
-	switch {
-	case o.NoKernel:
-	case o.KernelPackage != "":
-		include = append(include, o.KernelPackage)
-	default:
-		include = append(include, t.suite.Kernel(t.arch.Name, t.arch.Kernel))
+	if t.kernel != "" {
+		include = append(include, t.kernel)
 	}
 	include = append(include, t.loader.Packages(t.arch)...)
+	include = append(include, t.bootPackages...)
 	include = append(include, t.systemPackages(o)...)
+	include = append(include, t.firstBootPackages(o)...)
 	include = append(include, filesystemPackages(o, t)...)
 	if len(o.Users) > 0 {
 		include = append(include, "adduser") // which makes them, and which a small variant lacks
@@ -427,7 +482,7 @@ func (t target) systemPackages(o Options) []string {
 		names = append(names, "acpid")
 	}
 	if o.NoNetworkd || !t.suite.Networkd() {
-		return append(names, t.suite.Ifupdown(o.EnableDHCP)...)
+		return append(names, t.suite.Ifupdown(o.EnableDHCP || o.CloudInit)...)
 	}
 	if t.suite.Resolver != "" {
 		names = append(names, t.suite.Resolver)
@@ -462,8 +517,9 @@ func systemConfig(o Options, t target, seed [32]byte) (system.Config, error) {
 	} else {
 		c.Ifupdown = true
 	}
+	t.firstBoot(o, &c)
 	if !o.NoSerialConsole {
-		c.Getty = system.Getty{Port: t.arch.Console, Command: o.SerialCommand}
+		c.Getty = system.Getty{Port: t.console(o), Command: o.SerialCommand}
 	}
 	var err error
 	if c.Root, err = password("root", o.RootPassword, t.suite, seed); err != nil {
@@ -494,6 +550,9 @@ func (o Options) seed() ([32]byte, error) {
 	o.ConvertQcow2, o.Qcow2Compression, o.Owner, o.NoSparse, o.PkgList = false, "", "", false, false
 	o.NoCheckValidUntil, o.Offline, o.Emulator = false, false, ""
 	o.RootPassword = ""
+	if o.CloudInitSeed != "" {
+		o.CloudInitSeed = filepath.Base(o.CloudInitSeed)
+	}
 	o.Users = slices.Clone(o.Users)
 	for i, u := range o.Users {
 		o.Users[i], _, _ = strings.Cut(u, "/")

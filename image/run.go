@@ -21,11 +21,12 @@ import (
 // RunOptions says which image is started, and whether somebody sits at its console or only waits for a text on it.
 type RunOptions struct {
 	Image     string            `json:"image"`
-	Arch      string            `json:"arch"`
+	Arch      string            `json:"arch,omitempty"`  // empty: the board's, or the host's
+	Board     string            `json:"board,omitempty"` // empty: a machine that only QEMU has
 	Firmware  machine.Firmware  `json:"firmware"`
 	Accel     machine.Accel     `json:"accel"`
-	MemoryMiB int               `json:"memory"`
-	CPUs      int               `json:"cpus"`
+	MemoryMiB int               `json:"memory,omitempty"` // 0: see machine.Machine
+	CPUs      int               `json:"cpus,omitempty"`
 	Snapshot  bool              `json:"snapshot"`
 	Forward   []machine.Forward `json:"forward,omitempty"`
 
@@ -63,12 +64,15 @@ func Run(ctx context.Context, o RunOptions, in, out *os.File, h Host) error {
 }
 
 func (o RunOptions) machine(out io.Writer, cache string) (machine.Machine, error) {
-	a, err := arch.Lookup(o.Arch)
-	if err != nil {
-		return machine.Machine{}, err
+	var a arch.Arch
+	if o.Arch != "" {
+		var err error
+		if a, err = arch.Lookup(o.Arch); err != nil {
+			return machine.Machine{}, err
+		}
 	}
 	return machine.Machine{
-		Image: o.Image, Arch: a, Firmware: o.Firmware, Accel: o.Accel, MemoryMiB: o.MemoryMiB, CPUs: o.CPUs,
+		Image: o.Image, Arch: a, Board: o.Board, Firmware: o.Firmware, Accel: o.Accel, MemoryMiB: o.MemoryMiB, CPUs: o.CPUs,
 		Snapshot: o.Snapshot, Forward: o.Forward, Log: out, CacheDir: cache, FirmwareDir: o.FirmwareDir,
 	}, nil
 }
@@ -110,8 +114,11 @@ func runInside(ctx context.Context, s *session.Session, payload json.RawMessage,
 		return err
 	}
 	m.Dir = s.Work
+	if m, err = m.Complete(); err != nil {
+		return err
+	}
 	spec := rootfs.Spec{Suite: suite.Default, Mirror: o.Mirror, IgnoreValidUntil: o.IgnoreValidUntil}
-	tools, err := s.Roots.Tools(ctx, spec, machine.Packages(m.Arch))
+	tools, err := s.Roots.Tools(ctx, spec, m.Packages())
 	if err != nil {
 		return err
 	}

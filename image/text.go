@@ -22,8 +22,11 @@ func (p *Plan) Text() string {
 		fmt.Fprintf(w, "Disk:\t%s, %s, %s\n", Size(p.Layout.Size), p.Layout.Table, p.Layout.DiskID)
 	}
 	fmt.Fprintf(w, "System:\tDebian %s, %s, host name %s\n", p.Rootfs.Suite, p.Rootfs.Arch, p.System.Hostname)
-	fmt.Fprintf(w, "Boot loader:\t%s\n", p.Bootloader)
+	fmt.Fprintf(w, "Boot loader:\t%s\n", p.loaderWords())
 	fmt.Fprintf(w, "Selected packages:\t%s\n", strings.Join(p.Rootfs.Include, " "))
+	for _, line := range p.firstBoot() {
+		fmt.Fprintf(w, "First boot:\t%s\n", line)
+	}
 	fmt.Fprintf(w, "Mirror:\t%s\n", orElse(withoutPassword(p.Rootfs.Mirror), p.defaultMirror()))
 	for _, h := range p.Hooks {
 		fmt.Fprintf(w, "Hook:\t%s %s\n", h.Stage, h)
@@ -42,6 +45,14 @@ func (p *Plan) Text() string {
 	}
 	w.Flush()
 	return b.String()
+}
+
+// loaderWords is the boot loader and the board that it is for.
+func (p *Plan) loaderWords() string {
+	if p.Board == "" {
+		return p.Bootloader
+	}
+	return p.Bootloader + " for " + p.Board
 }
 
 // defaultMirror is where packages come from if nobody says so.

@@ -33,7 +33,11 @@ type Role string
 // The roles, see the table in role.go.
 const (
 	ESP      Role = "esp"
+	FSBL     Role = "fsbl"     // program that the ROM of a SiFive board starts
+	BBL      Role = "bbl"      // program that comes after it there, and that the ROM of a StarFive board starts
+	Firmware Role = "firmware" // files that a board's firmware reads
 	BIOSBoot Role = "bios-boot"
+	PReP     Role = "prep" // program that Open Firmware starts
 	Boot     Role = "boot"
 	Swap     Role = "swap"
 	Root     Role = "root"

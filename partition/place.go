@@ -201,10 +201,7 @@ func (s Spec) identify(p *Partition, diskID string) error {
 		p.GUID = id.uuid("partition " + p.Name)
 		return nil
 	}
-	p.MBRType = 0x83
-	if fs.MBRType != nil || p.Role == ESP {
-		p.MBRType = row.mbr(fs, p.Bytes())
-	}
+	p.MBRType = row.mbr(fs, p.Bytes())
 	p.GUID = fmt.Sprintf("%s-%02x", diskID, p.Number)
 	return nil
 }

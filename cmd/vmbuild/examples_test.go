@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
+	"vmbuild/bootloader"
 	"vmbuild/cmd/vmbuild/cli"
 	"vmbuild/examples"
 	"vmbuild/rootfs/mirror"
@@ -80,7 +80,7 @@ func TestExamplesAreWhole(t *testing.T) {
 		if executable := info.Mode()&0o111 != 0; executable != script {
 			t.Errorf("%s: it is %v that it is executable, and %v that it begins with #!", name, executable, script)
 		}
-		if script || strings.HasSuffix(name, ".lib") {
+		if script {
 			mustPrint(t, "", "sh", "-n", path)
 		}
 		for _, named := range customised.FindAllStringSubmatch(text, -1) {
@@ -245,37 +245,6 @@ func example(t *testing.T, vmbuild, dir, name string, args ...string) *exec.Cmd 
 	return cmd
 }
 
-// TestBoardFails: when vmbuild fails, and when a part of U-Boot is missing, there is no image, and an old one stays.
-func TestBoardFails(t *testing.T) {
-	for name, does := range map[string]string{
-		"build fails":     `echo half >"${image#--image=}"; exit 4`,
-		"part is missing": `echo disk >"${image#--image=}"`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			vmbuild := filepath.Join(t.TempDir(), "vmbuild")
-			script := "#!/bin/sh\nfor image; do case $image in --image=*) break ;; esac; done\n" + does + "\n"
-			if err := os.WriteFile(vmbuild, []byte(script), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			old := filepath.Join(dir, "old.img")
-			if err := os.WriteFile(old, []byte("old"), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			for _, image := range []string{"new.img", "old.img"} {
-				if out, err := example(t, vmbuild, dir, "beaglebone-black.sh", image).CombinedOutput(); err == nil {
-					t.Errorf("%s: no failure\n%s", image, out)
-				}
-			}
-			entries, err := os.ReadDir(dir)
-			text, _ := os.ReadFile(old)
-			if err != nil || len(entries) != 1 || string(text) != "old" {
-				t.Errorf("%v %v; the old image is %q", entries, err, text)
-			}
-		})
-	}
-}
-
 // runExample runs a script of examples/, which has to succeed, and returns what it printed.
 func (p program) runExample(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
@@ -436,31 +405,25 @@ func onlyIn(t *testing.T, dir string, want ...string) {
 	}
 }
 
-// board is an example that puts parts of U-Boot in the room before the first partition.
-type board struct {
-	script  string
-	console string
-	dtb     string // that U-Boot looks for in fdtdir
-	loaders []loader
+// boards are those of the examples, and one for each further way in which a board finds U-Boot.
+var boards = []struct {
+	name, script string   // without a script, vmbuild is called
+	partitions   []string // type, "active", first sector
+}{
+	{"beaglebone-black", "beaglebone-black.sh", []string{"c active 2048", "83 active 133120"}},
+	{"cubietruck", "cubietruck.sh", []string{"83 active 8192"}},
+	{"wandboard", "wandboard.sh", []string{"83 active 8192"}},
+	{"beaglebone-black-raw", "", []string{"83 active 8192"}},
+	{"rock64", "", []string{"B921B045-1DF0-41C3-AF44-4C6F280D3FAE active 32768"}},
+	{"hifive-unmatched", "", []string{
+		"5B193300-FC78-40CD-8002-E86C45580B47 8192", "72EC70A6-CF74-40E6-BD49-4BDA08E8F224 active 10240",
+	}},
 }
 
-// loader is a part of U-Boot.
-type loader struct {
-	kib  int    // from the start of the card
-	file string // below /usr/lib/u-boot
-	is   func(data []byte) error
-}
-
-var boards = []board{
-	{"beaglebone-black.sh", "ttyO0,115200n8", "am335x-boneblack.dtb", []loader{
-		{128, "am335x_boneblack/MLO", isMLO}, {384, "am335x_boneblack/u-boot.img", isUBoot},
-	}},
-	{"cubietruck.sh", "ttyS0,115200", "sun7i-a20-cubietruck.dtb", []loader{
-		{8, "Cubietruck/u-boot-sunxi-with-spl.bin", isEGON},
-	}},
-	{"wandboard.sh", "ttymxc0,115200", "imx6q-wandboard.dtb", []loader{
-		{1, "wandboard/SPL", isIVT}, {69, "wandboard/u-boot.img", isUBoot},
-	}},
+// headers are what a board's ROM, or the part of U-Boot before it, looks at in a file.
+var headers = map[string]func(data []byte) error{
+	"MLO": isMLO, "u-boot.img": isUBoot, "u-boot.itb": isUBoot, "u-boot-sunxi-with-spl.bin": isEGON, "SPL": isIVT,
+	"idbloader.img": isIDBlock, "u-boot-spl.bin": isRISCV,
 }
 
 // isMLO checks what the boot ROM of an AM335x looks at (SPRUH73, "Image Format"): a table of contents whose only
@@ -499,6 +462,23 @@ func isIVT(data []byte) error {
 	return nil
 }
 
+// isIDBlock checks what the boot ROM of Rockchip's chips looks at: the magic 0x0ff0aa55, scrambled by RC4 with a key that all
+// have (U-Boot's tools/rkcommon.c).
+func isIDBlock(data []byte) error {
+	if magic := binary.BigEndian.Uint32(data); magic != 0x3b8cdcfc {
+		return fmt.Errorf("this is no ID block: % x", data[:8])
+	}
+	return nil
+}
+
+// isRISCV checks that a program begins as U-Boot's start.S for the RISC-V does in machine mode: csrr a0, mhartid.
+func isRISCV(data []byte) error {
+	if first := binary.LittleEndian.Uint32(data); first != 0xf1402573 {
+		return fmt.Errorf("this is no SPL: % x", data[:8])
+	}
+	return nil
+}
+
 // isUBoot checks what SPL looks at: a FIT (a device tree) or an image in U-Boot's older form.
 func isUBoot(data []byte) error {
 	if magic := binary.BigEndian.Uint32(data); magic != 0xd00dfeed && magic != 0x27051956 {
@@ -517,60 +497,107 @@ var quickly = []string{
 // that they do start, only a board can tell.
 func TestBoards(t *testing.T) {
 	p := needProgram(t, "net", "build")
-	offers.Programs(t, "sfdisk", "e2fsck", "debugfs")
+	offers.Programs(t, "sfdisk", "e2fsck", "debugfs", "fsck.fat", "mtype")
 	for i, b := range boards {
 		if i > 0 && !offers.Has("matrix") {
 			break
 		}
-		t.Run(b.script, func(t *testing.T) {
+		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
-			dir := p.workDir(t)
-			p.runExample(t, dir, b.script, append([]string{"board.img"}, quickly...)...)
-			onlyIn(t, dir, "board.img")
-			disk := filepath.Join(dir, "board.img")
-			table := tableOf(t, disk).PartitionTable
-			const first = 4 << 20
-			if parts := table.Partitions; table.Label != "dos" || len(parts) != 1 || parts[0].Start != first/512 ||
-				parts[0].Type != "83" || !parts[0].Bootable {
-				t.Fatalf("%+v", table)
+			row, err := bootloader.LookupBoard(b.name)
+			if err != nil {
+				t.Fatal(err)
 			}
-			system := ext4{fmt.Sprintf("%s?offset=%d", disk, first)}
-			mustPrint(t, "", "e2fsck", "-fn", system.file)
-			b.checkLoaders(t, disk, system, first)
-			b.checkMenu(t, system)
+			dir := p.workDir(t)
+			if b.script == "" {
+				p.mustBuild(t, dir, append([]string{"build", "--image=board.img", "--size=2G", "--board=" + b.name}, quickly...)...)
+			} else {
+				p.runExample(t, dir, b.script, append([]string{"board.img"}, quickly...)...)
+			}
+			onlyIn(t, dir, "board.img")
+			checkBoard(t, filepath.Join(dir, "board.img"), row, b.partitions)
 		})
 	}
 }
 
-// checkLoaders looks at the parts of U-Boot, which are those of the packages in the system, none over another.
-func (b board) checkLoaders(t *testing.T, disk string, system ext4, end int) {
+// checkBoard looks at all that a board reads before Linux runs.
+func checkBoard(t *testing.T, disk string, b bootloader.Board, want []string) {
 	t.Helper()
-	f, err := os.Open(disk)
+	table := tableOf(t, disk).PartitionTable
+	var got []string
+	starts := map[string]int64{}
+	for i, part := range table.Partitions {
+		words := []string{part.Type}
+		if part.Bootable || strings.Contains(part.Attrs, "LegacyBIOSBootable") {
+			words = append(words, "active")
+		}
+		got = append(got, strings.Join(append(words, fmt.Sprint(part.Start)), " "))
+		if i < len(b.Partitions) {
+			starts[b.Partitions[i].Name] = part.Start * 512
+		} else {
+			starts["root"] = part.Start * 512
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	system := ext4{fmt.Sprintf("%s?offset=%d", disk, starts["root"])}
+	mustPrint(t, "", "e2fsck", "-fn", system.file)
+	for _, part := range b.Parts {
+		want := system.ask(t, "cat /usr/lib/u-boot/"+part.File)
+		data := bytesAt(t, disk, starts[part.In]+part.Offset, len(want))
+		if at, found := starts["firmware"]; found {
+			data = output(t, "mtype", "-i", fmt.Sprintf("%s@@%d", disk, at), "::/"+filepath.Base(part.File))
+		}
+		if want == "" || data != want {
+			t.Errorf("%s is not in its place, %+v", part.File, part)
+		} else if err := headers[filepath.Base(part.File)]([]byte(data)); err != nil {
+			t.Errorf("%s: %v", part.File, err)
+		}
+	}
+	if at, found := starts["firmware"]; found {
+		checkFirmware(t, disk, at, table.Partitions[0].Size)
+	}
+	checkMenu(t, system, b)
+}
+
+// checkFirmware looks at what the boot ROM of an AM335x does (SPRUH73, 26.1.7.5.7): the FAT is of the kind that the partition's
+// type says and of its size, and MLO is in the root directory, the first file there.
+func checkFirmware(t *testing.T, disk string, at, sectors int64) {
+	t.Helper()
+	boot := bytesAt(t, disk, at, 512)
+	got := fmt.Sprintf("%q, %d bytes in a sector, %d sectors, ends with % x", boot[0x52:0x5a],
+		binary.LittleEndian.Uint16([]byte(boot[0x0b:])), binary.LittleEndian.Uint32([]byte(boot[0x20:])), boot[0x1fe:])
+	if want := fmt.Sprintf("%q, 512 bytes in a sector, %d sectors, ends with 55 aa", "FAT32   ", sectors); got != want {
+		t.Errorf("the FAT is\n%s, not\n%s", got, want)
+	}
+	volume := filepath.Join(t.TempDir(), "fat")
+	if err := os.WriteFile(volume, []byte(bytesAt(t, disk, at, int(sectors)*512)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustPrint(t, "", "fsck.fat", "-n", volume)
+	if files := output(t, "mdir", "-b", "-i", volume); files != "::/MLO\n::/u-boot.img\n" {
+		t.Errorf("the FAT has the files\n%s", files)
+	}
+}
+
+// bytesAt reads a piece of a file.
+func bytesAt(t *testing.T, name string, at int64, size int) string {
+	t.Helper()
+	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	room := make([]byte, end)
-	if _, err := f.ReadAt(room, 0); err != nil {
+	data := make([]byte, size)
+	if _, err := f.ReadAt(data, at); err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range slices.Backward(b.loaders) {
-		want := system.ask(t, "cat /usr/lib/u-boot/"+l.file)
-		start := l.kib << 10
-		if want == "" || start+len(want) > end {
-			t.Fatalf("%s, %d bytes from byte %d on, goes beyond byte %d", l.file, len(want), start, end)
-		}
-		if data := room[start : start+len(want)]; string(data) != want {
-			t.Errorf("%s is not at %d KiB", l.file, l.kib)
-		} else if err := l.is(data); err != nil {
-			t.Errorf("%s: %v", l.file, err)
-		}
-		end = start
-	}
+	return string(data)
 }
 
 // checkMenu looks at what U-Boot reads: kernel, initramfs and device tree are there, and the root filesystem is this one.
-func (b board) checkMenu(t *testing.T, system ext4) {
+func checkMenu(t *testing.T, system ext4, b bootloader.Board) {
 	t.Helper()
 	menu := map[string]string{}
 	for line := range strings.Lines(system.ask(t, "cat /boot/extlinux/extlinux.conf")) {
@@ -582,7 +609,7 @@ func (b board) checkMenu(t *testing.T, system ext4) {
 	for _, c := range []struct {
 		path  string
 		least int
-	}{{menu["linux"], 1 << 20}, {menu["initrd"], 1 << 20}, {menu["fdtdir"] + b.dtb, 1 << 10}} {
+	}{{menu["linux"], 1 << 20}, {menu["initrd"], 1 << 20}, {menu["fdtdir"] + b.Tree, 1 << 10}} {
 		if size := system.size(t, c.path); size < c.least {
 			t.Errorf("%q has %d bytes; the menu is %q", c.path, size, menu)
 		}
@@ -591,7 +618,12 @@ func (b board) checkMenu(t *testing.T, system ext4) {
 	if id == nil {
 		t.Fatal("the filesystem has no UUID")
 	}
-	if want := "root=UUID=" + id[1] + " ro console=" + b.console; menu["append"] != want {
+	speed := 115200
+	if b.Speed != 0 {
+		speed = b.Speed
+	}
+	want := fmt.Sprintf("root=UUID=%s ro console=tty0 console=%s,%dn8", id[1], b.Console, speed)
+	if menu["append"] != want {
 		t.Errorf("the kernel is told %q, not %q", menu["append"], want)
 	}
 	if tab := system.ask(t, "cat /etc/fstab"); !strings.Contains(tab, "UUID="+id[1]+" / ") {

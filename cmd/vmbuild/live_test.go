@@ -143,7 +143,7 @@ type partitionTable struct {
 		Label      string
 		Partitions []struct {
 			Start, Size int64
-			Type        string
+			Type, Attrs string
 			Bootable    bool
 		}
 	}
@@ -211,7 +211,7 @@ func startLive(t *testing.T, m machine.Machine, files string) {
 		t.Fatal(err)
 	}
 	t.Logf("logged in after %.0f s (%s)", time.Since(start).Seconds(), process.Accel)
-	g := guest{process, session}
+	g := guest{m, process, session}
 	g.must(t, 2*time.Minute, "echo live | sudo -S -p '' dmesg --console-level 1") // else messages come amid what is printed
 	for command, want := range map[string]string{
 		"id -un; hostname":                "user\nlive",

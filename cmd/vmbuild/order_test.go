@@ -37,6 +37,7 @@ var modules = map[string]string{
 	"github.com/vbauerster/mpb/v8":      "progress bars on a terminal",
 	"go.uber.org/zap":                   "the structured log of --log",
 	"go.yaml.in/yaml/v3":                "configuration files; its nodes have each text as it is written, with its line",
+	"golang.org/x/crypto":               "ssh: reads the public keys of --ssh-key; a client for the tests of machines that have them",
 	"golang.org/x/sync":                 "errgroup: several downloads and packages at once, the first error stops all",
 	"golang.org/x/sys":                  "system calls of namespaces, mounts and file trees",
 	"golang.org/x/term":                 "raw mode for the console of vmbuild run; is standard error a terminal",

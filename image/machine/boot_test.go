@@ -14,12 +14,16 @@ import (
 // needBoot returns the architecture that is started, if the machine offers to start it.
 func needBoot(t *testing.T, kind Firmware) arch.Arch {
 	t.Helper()
+	return needBootOf(t, Machine{Arch: row("amd64"), Firmware: kind}).Arch
+}
+
+func needBootOf(t *testing.T, m Machine) Machine {
+	t.Helper()
 	offers.Need(t, "boot")
-	amd64, _ := arch.Lookup("amd64")
-	if err := (Host{}).Check(Machine{Arch: amd64, Firmware: kind}); err != nil {
+	if err := (Host{}).Check(m); err != nil {
 		t.Fatal(err)
 	}
-	return amd64
+	return m
 }
 
 func startHost(t *testing.T, m Machine) *Process {
@@ -73,6 +77,29 @@ func TestBootUEFI(t *testing.T) {
 			p := startHost(t, m)
 			// OVMF has found the disk, and nothing on it to start.
 			if _, err := p.Expect(soon(t, time.Minute), regexp.MustCompile(`BdsDxe: failed to load Boot\d+ .*Misc Device`)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Each firmware but UEFI, which takes long to find nothing, says who it is. QEMU takes all that its machine has.
+func TestBootFirmware(t *testing.T) {
+	for _, test := range []struct {
+		arch string
+		kind Firmware
+		want string
+	}{
+		{"i386", BIOS, `vmbuild test disk\nlogin: `},
+		{"arm64", UBoot, `U-Boot 20\d\d\.`},
+		{"armhf", UBoot, `U-Boot 20\d\d\.`},
+		{"riscv64", UBoot, `OpenSBI v(.|\n)*U-Boot 20\d\d\.`},
+		{"ppc64el", OpenFirmware, `SLOF(.|\n)*FW Version =`},
+	} {
+		t.Run(test.arch, func(t *testing.T) {
+			m := needBootOf(t, Machine{Arch: row(test.arch), Firmware: test.kind})
+			m.Image, m.Accel, m.Snapshot = writeDisk(t, echoDisk()), TCG, true
+			if _, err := startHost(t, m).Expect(soon(t, time.Minute), regexp.MustCompile(test.want)); err != nil {
 				t.Error(err)
 			}
 		})

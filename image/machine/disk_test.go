@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	clusters "vmbuild/image/qcow2"
@@ -66,7 +67,9 @@ func gpt(types ...[]byte) []byte {
 	binary.LittleEndian.PutUint32(header[80:], 16)
 	binary.LittleEndian.PutUint32(header[84:], 128)
 	for i, guid := range types {
-		copy(disk[2*sectorSize+128*i:], guid)
+		entry := disk[2*sectorSize+128*i:]
+		copy(entry, guid)
+		binary.LittleEndian.PutUint64(entry[32:], uint64(40+8*i))
 	}
 	return disk
 }
@@ -81,34 +84,96 @@ func change(disk []byte, offset int, value byte) []byte {
 	return disk
 }
 
+var gptTypeLinux = bytes.Repeat([]byte{0xaf}, 16)
+
 func TestFirmwareOfDisk(t *testing.T) {
-	linux := bytes.Repeat([]byte{0xaf}, 16)
+	const (
+		second  = mbrTable + 16
+		entry   = 2 * sectorSize // of a gpt
+		nothing = "it has neither boot code in its first sector nor an EFI system partition: nothing can start it"
+		noUBoot = "it has neither an EFI system partition nor a partition marked as active: nothing can start it"
+	)
+	active := func(kind byte) []byte { return change(change(mbr(0x83), second+4, kind), second, 0x80) }
 	for _, test := range []struct {
-		name string
-		disk []byte
-		want Firmware
-		err  string
+		name, arch string
+		disk       []byte
+		want       Firmware
+		err        string
 	}{
-		{"boot code", echoDisk(), BIOS, ""},
-		{"msdos with ESP", mbr(mbrTypeESP), UEFI, ""},
-		{"msdos with ESP and boot code", bootable(mbr(mbrTypeESP)), BIOS, ""},
-		{"gpt with ESP", gpt(linux, gptTypeESP), UEFI, ""},
-		{"gpt with ESP and boot code", bootable(gpt(gptTypeESP, linux)), BIOS, ""},
-		{"gpt without ESP", gpt(linux), "", "it has neither boot code in its first sector nor an EFI system partition: nothing can start it"},
-		{"no table", make([]byte, 4096), "", "it has neither boot code in its first sector nor an EFI system partition: nothing can start it"},
-		{"no gpt", mbr(mbrTypeGPT), "", "its protective MBR is followed by no GPT"},
-		{"mad gpt", change(gpt(gptTypeESP), sectorSize+87, 1), "", "its GPT has 16 entries of 16777344 bytes at sector 2"},
-		{"cut gpt", gpt(linux)[:1536], "", "read its GPT: EOF"},
-		{"no disk", []byte("text"), "", "read its first sector: EOF"},
+		{"boot code", "amd64", echoDisk(), BIOS, ""},
+		{"boot code", "i386", echoDisk(), BIOS, ""},
+		{"msdos with ESP", "amd64", mbr(mbrTypeESP), UEFI, ""},
+		{"msdos with ESP and boot code", "amd64", bootable(mbr(mbrTypeESP)), BIOS, ""},
+		{"gpt with ESP", "amd64", gpt(gptTypeLinux, gptTypeESP), UEFI, ""},
+		{"gpt with ESP and boot code", "amd64", bootable(gpt(gptTypeESP, gptTypeLinux)), BIOS, ""},
+		{"gpt with ESP and boot code", "arm64", bootable(gpt(gptTypeESP, gptTypeLinux)), UEFI, ""},
+		{"gpt without ESP", "amd64", gpt(gptTypeLinux), "", nothing},
+		{"no table", "amd64", make([]byte, 4096), "", nothing},
+		{"no gpt", "amd64", mbr(mbrTypeGPT), "", "its protective MBR is followed by no GPT"},
+		{"mad gpt", "amd64", change(gpt(gptTypeESP), sectorSize+87, 1), "", "its GPT has 16 entries of 16777344 bytes at sector 2"},
+		{"cut gpt", "amd64", gpt(gptTypeLinux)[:1536], "", "read its GPT: EOF"},
+		{"no disk", "amd64", []byte("text"), "", "read its first sector: EOF"},
+
+		{"msdos with ESP", "armhf", mbr(mbrTypeESP), UEFI, ""},
+		{"active partition", "armhf", active(0x83), UBoot, ""},
+		{"active partition and boot code", "armhf", bootable(active(0x83)), UBoot, ""},
+		{"partition marked as something else", "armhf", change(active(0x83), second, 0x81), "", noUBoot},
+		{"active ESP", "arm64", active(mbrTypeESP), UEFI, ""},
+		{"active partition", "arm64", active(0x83), UBoot, ""},
+		{"active partition of a gpt", "riscv64", change(gpt(gptTypeLinux), entry+48, 4), UBoot, ""},
+		{"other attributes", "riscv64", change(gpt(gptTypeLinux), entry+48, 3), "", noUBoot},
+		{"attributes of an unused entry", "riscv64", change(gpt(gptTypeLinux), entry+128+48, 4), "", noUBoot},
+
+		{"msdos with PReP", "ppc64el", mbr(mbrTypePReP), OpenFirmware, ""},
+		{"gpt with PReP", "ppc64el", gpt(gptTypeLinux, gptTypePReP), OpenFirmware, ""},
+		{"gpt without PReP", "ppc64el", gpt(gptTypeLinux), "", "it lacks a PReP partition: nothing can start it"},
+		{"gpt with ESP", "loong64", gpt(gptTypeESP), UEFI, ""},
+		{"gpt without ESP", "loong64", gpt(gptTypeLinux), "", "it lacks an EFI system partition: nothing can start it"},
+
+		// There is nothing else that could start them.
+		{"anything", "s390x", mbr(0x83), Kernel, ""},
+		{"anything", "mips64el", gpt(gptTypeLinux), Kernel, ""},
+		{"anything", "armel", gpt(gptTypeESP), Kernel, ""},
 	} {
 		d, err := newDisk(bytes.NewReader(test.disk), "")
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
 		}
-		got, err := d.firmware()
+		got, err := modelOf(t, row(test.arch)).choose(d)
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
-			t.Errorf("%s: %q, %v, want %q, %s", test.name, got, err, test.want, test.err)
+			t.Errorf("%s, %s: %q, %v, want %q, %s", test.arch, test.name, got, err, test.want, test.err)
+		}
+	}
+}
+
+func TestSlots(t *testing.T) {
+	msdos := mbr(0x83)
+	copy(msdos[mbrTable:], []byte{
+		0x80, 0, 0, 0, 0x83, 0, 0, 0, 0x00, 0x08, 0, 0, 0, 0, 0, 1,
+		0x00, 0, 0, 0, 0x00, 0, 0, 0, 0x00, 0x09, 0, 0, 0, 0, 0, 1,
+		0x00, 0, 0, 0, 0xef, 0, 0, 0, 0x00, 0x0a, 0, 0, 0, 0, 0, 1,
+		0x00, 0, 0, 0, 0x41, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1,
+	})
+	for _, test := range []struct {
+		name string
+		disk []byte
+		want []slot
+	}{
+		{"msdos", msdos, []slot{{start: 1 << 20, active: true}, {start: 2560 * 512, esp: true}, {start: 0xffffffff * 512, prep: true}}},
+		{"gpt", change(gpt(gptTypeESP, gptTypeLinux, make([]byte, 16), gptTypePReP), 2*sectorSize+128+48, 4), []slot{
+			{start: 40 * 512, esp: true}, {start: 48 * 512, active: true}, {start: 64 * 512, prep: true},
+		}},
+		{"gpt with a sector that no disk has", change(gpt(gptTypeLinux, gptTypeESP), 2*sectorSize+39, 0x80), []slot{{start: 48 * 512, esp: true}}},
+		{"none", make([]byte, 512), nil},
+	} {
+		d, err := newDisk(bytes.NewReader(test.disk), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := d.slots()
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("%s: %+v, %v, want %+v", test.name, got, err, test.want)
 		}
 	}
 }
@@ -163,9 +228,13 @@ func FuzzDisk(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if kind, err := d.firmware(); (err == nil) != (kind == BIOS || kind == UEFI) {
-			t.Errorf("%q, %v", kind, err)
+		for _, name := range []string{"amd64", "arm64", "ppc64el"} {
+			m := modelOf(t, row(name))
+			if kind, err := m.choose(d); (err == nil) != m.can(kind) {
+				t.Errorf("%q, %v", kind, err)
+			}
 		}
+		d.system()
 	})
 }
 
@@ -197,7 +266,7 @@ func TestFirmwareOfCompressed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := d.firmware(); got != BIOS || err != nil || d.format != QCOW2 {
+		if got, err := modelOf(t, row("amd64")).choose(d); got != BIOS || err != nil || d.format != QCOW2 {
 			t.Errorf("%s: %s of %s, %v", name, got, d.format, err)
 		}
 	}

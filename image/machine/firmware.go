@@ -12,7 +12,7 @@ import (
 	"vmbuild/rootfs/arch"
 )
 
-// Firmware is what starts the boot loader.
+// Firmware is what starts the boot loader, or the kernel itself.
 type Firmware string
 
 // The kinds of firmware; the empty string is AutoFirmware, too.
@@ -20,11 +20,39 @@ const (
 	AutoFirmware Firmware = "auto"
 	BIOS         Firmware = "bios"
 	UEFI         Firmware = "uefi"
-	SecureBoot   Firmware = "secure-boot" // UEFI that starts only what the keys of Debian's shim have signed
+	SecureBoot   Firmware = "secure-boot"   // UEFI that starts only what the keys of Debian's shim have signed
+	UBoot        Firmware = "u-boot"        // in the machine's flash; reads the menu of /boot/extlinux
+	OpenFirmware Firmware = "open-firmware" // IEEE 1275: SLOF, which starts what is in a PReP partition
+	BootROM      Firmware = "boot-rom"      // a board's own, which finds U-Boot on the card
+	Kernel       Firmware = "kernel"        // none: QEMU is given the image's kernel and initrd, which are read out of it
 )
 
+// mark is what a kind of firmware looks for on a disk.
+type mark struct {
+	name string // empty: the firmware is taken only when it is asked for
+	on   func(*disk) (bool, error)
+}
+
+func (f Firmware) mark() mark {
+	switch f {
+	case BIOS:
+		return mark{"boot code in its first sector", (*disk).hasBootCode}
+	case UEFI:
+		return mark{"an EFI system partition", having(func(p slot) bool { return p.esp })}
+	case OpenFirmware:
+		return mark{"a PReP partition", having(func(p slot) bool { return p.prep })}
+	case UBoot:
+		return mark{"a partition marked as active", having(func(p slot) bool { return p.active })}
+	}
+	return mark{}
+}
+
+// inFiles says whether it comes in files; others QEMU brings along, or there is none.
+func (f Firmware) inFiles() bool { return f == UEFI || f == SecureBoot || f == UBoot }
+
 // FirmwareFiles are UEFI's two flash chips: its code and the initial content of its variables. Without variables the code
-// is a file that has both, and what the guest writes to them is lost. Both are empty for a firmware that QEMU brings along.
+// is a file that has both, and what the guest writes to them is lost; U-Boot is such a file. Both are empty for a firmware
+// that QEMU brings along.
 type FirmwareFiles struct {
 	Code, CodeFormat           string
 	Variables, VariablesFormat string
@@ -62,14 +90,14 @@ type descriptorFile struct{ Filename, Format string }
 // findFirmware looks for firmware below a root directory. The paths it returns start with root. Descriptors are read in
 // the order of their names, which is their order of preference.
 func findFirmware(root string, a arch.Arch, kind Firmware) (FirmwareFiles, error) {
-	m, err := lookup(a)
+	m, err := lookup(a, "")
 	if err != nil {
 		return FirmwareFiles{}, err
 	}
 	if !m.can(kind) {
 		return FirmwareFiles{}, fmt.Errorf("machines of architecture %q have no firmware %q", a.Name, kind)
 	}
-	if kind == BIOS {
+	if !kind.inFiles() {
 		return FirmwareFiles{}, nil
 	}
 	names, err := filepath.Glob(filepath.Join(root, "usr/share/qemu/firmware/*.json"))
@@ -81,14 +109,29 @@ func findFirmware(root string, a arch.Arch, kind Firmware) (FirmwareFiles, error
 		if err != nil {
 			return FirmwareFiles{}, err
 		}
-		files, ok := parseDescriptor(data, m.board, kind)
-		files.Code, files.Variables = filepath.Join(root, files.Code), filepath.Join(root, files.Variables)
-		if ok && exists(files.Code) && exists(files.Variables) {
-			return files, nil
+		if files, ok := parseDescriptor(data, m.target, kind); ok && files.existBelow(root) {
+			return files.below(root), nil
 		}
+	}
+	if files, ok := m.places[kind]; ok && files.existBelow(root) {
+		return files.below(root), nil
 	}
 	what := fmt.Sprintf("firmware %q for architecture %q", kind, a.Name)
 	return FirmwareFiles{}, &MissingError{What: what, Packages: m.packages}
+}
+
+// below returns the files with paths that start with a directory.
+func (f FirmwareFiles) below(dir string) FirmwareFiles {
+	f.Code = filepath.Join(dir, f.Code)
+	if f.Variables != "" {
+		f.Variables = filepath.Join(dir, f.Variables)
+	}
+	return f
+}
+
+func (f FirmwareFiles) existBelow(dir string) bool {
+	f = f.below(dir)
+	return exists(f.Code) && (f.Variables == "" || exists(f.Variables))
 }
 
 // chips are the two raw files of a firmware.
@@ -108,12 +151,8 @@ func (m model) firmwareIn(dir string, kind Firmware) (FirmwareFiles, error) {
 			name += " with " + files.Variables
 		}
 		names = append(names, name)
-		files.Code = filepath.Join(dir, files.Code)
-		if files.Variables != "" {
-			files.Variables = filepath.Join(dir, files.Variables)
-		}
-		if exists(files.Code) && (files.Variables == "" || exists(files.Variables)) {
-			return files, nil
+		if files.existBelow(dir) {
+			return files.below(dir), nil
 		}
 	}
 	if names == nil {
@@ -123,25 +162,25 @@ func (m model) firmwareIn(dir string, kind Firmware) (FirmwareFiles, error) {
 		dir, kind, m.Arch.Name, strings.Join(names, ", nor "))
 }
 
-// parseDescriptor returns a descriptor's files if it is a firmware of that kind for that board. One it cannot read is
+// parseDescriptor returns a descriptor's files if it is a firmware of that kind for that machine. One it cannot read is
 // none: the directory is shared with other programs.
-func parseDescriptor(data []byte, board string, kind Firmware) (FirmwareFiles, bool) {
+func parseDescriptor(data []byte, target string, kind Firmware) (FirmwareFiles, bool) {
 	var d descriptor
 	if json.Unmarshal(data, &d) != nil {
 		return FirmwareFiles{}, false
 	}
 	split := d.Mapping.Device == "flash" && (d.Mapping.Mode == "" || d.Mapping.Mode == "split")
-	if !split || !slices.Contains(d.Interfaces, "uefi") || !d.fits(board) || !d.provides(kind) {
+	if !split || !slices.Contains(d.Interfaces, "uefi") || !d.fits(target) || !d.provides(kind) {
 		return FirmwareFiles{}, false
 	}
 	code, variables := d.Mapping.Executable, d.Mapping.Template
 	return FirmwareFiles{code.Filename, code.Format, variables.Filename, variables.Format}, code.Filename != "" && variables.Filename != ""
 }
 
-func (d descriptor) fits(board string) bool {
+func (d descriptor) fits(target string) bool {
 	for _, t := range d.Targets {
 		for _, machine := range t.Machines {
-			if ok, _ := path.Match(t.Architecture+"/"+machine, board); ok {
+			if ok, _ := path.Match(t.Architecture+"/"+machine, target); ok {
 				return true
 			}
 		}
@@ -152,10 +191,14 @@ func (d descriptor) fits(board string) bool {
 // provides: a firmware that can do Secure Boot refuses what is not signed only once keys are enrolled; one that cannot
 // is what an image without signatures wants.
 func (d descriptor) provides(kind Firmware) bool {
-	if kind == SecureBoot {
-		return slices.Contains(d.Features, "secure-boot") && slices.Contains(d.Features, "enrolled-keys")
+	can := slices.Contains(d.Features, "secure-boot")
+	switch kind {
+	case UEFI:
+		return !can
+	case SecureBoot:
+		return can && slices.Contains(d.Features, "enrolled-keys")
 	}
-	return !slices.Contains(d.Features, "secure-boot")
+	return false
 }
 
 func exists(path string) bool {

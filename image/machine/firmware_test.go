@@ -33,6 +33,12 @@ func TestFindFirmware(t *testing.T) {
 		descriptors + "50-secure.json":    flash("x86_64", `"pc-q35-*"`, `"requires-smm", "secure-boot"`, "/fw/SECURE.fd", "/fw/VARS.fd"),
 		descriptors + "60-plain.json":     flash("x86_64", `"pc-i440fx-*", "pc-q35-*"`, `"acpi-s3"`, "/fw/PLAIN.fd", "/fw/VARS.fd"),
 		descriptors + "60-arm.json":       flash("aarch64", `"virt-*"`, ``, "/fw/AARCH64.fd", "/fw/VARS.fd"),
+		descriptors + "60-riscv.json":     flash("riscv64", `"virt*"`, ``, "/fw/RISCV.fd", "/fw/VARS.fd"),
+		descriptors + "50-i386.json":      flash("i386", `"pc-q35-*"`, `"requires-smm", "secure-boot"`, "/fw/SECURE.fd", "/fw/VARS.fd"),
+
+		"/fw/RISCV.fd": "",
+		"/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd": "", "/usr/share/OVMF/OVMF32_VARS_4M.fd": "",
+		"/usr/lib/u-boot/qemu_arm/u-boot.bin": "", "/usr/lib/u-boot/qemu-riscv64_smode/uboot.elf": "",
 	}
 	root := t.TempDir()
 	for name, content := range files {
@@ -51,14 +57,27 @@ func TestFindFirmware(t *testing.T) {
 		{"amd64", UEFI, "/fw/PLAIN.fd", "/fw/VARS.fd", ""},
 		{"amd64", SecureBoot, "/fw/ENROLLED.fd", "/fw/KEYS.fd", ""},
 		{"arm64", UEFI, "/fw/AARCH64.fd", "/fw/VARS.fd", ""},
-		{"arm64", SecureBoot, "", "", `firmware "secure-boot" for architecture "arm64" is missing: Debian has it in the packages qemu-system-arm, qemu-efi-aarch64`},
+		{"arm64", SecureBoot, "", "", `firmware "secure-boot" for architecture "arm64" is missing: Debian has it in the packages qemu-system-arm, qemu-efi-aarch64, u-boot-qemu`},
 		{"arm64", BIOS, "", "", `machines of architecture "arm64" have no firmware "bios"`},
-		{"s390x", UEFI, "", "", `no machine is known for architecture "s390x", only for amd64, arm64`},
+		{"s390x", UEFI, "", "", `machines of architecture "s390x" have no firmware "uefi"`},
+		{"s390x", Kernel, "", "", ""},
+		{"ppc64el", OpenFirmware, "", "", ""},
+		{"riscv64", UEFI, "/fw/RISCV.fd", "/fw/VARS.fd", ""},
+		{"riscv64", UBoot, "/usr/lib/u-boot/qemu-riscv64_smode/uboot.elf", "", ""},
+		{"armhf", UBoot, "/usr/lib/u-boot/qemu_arm/u-boot.bin", "", ""},
+		{"armhf", UEFI, "", "", `firmware "uefi" for architecture "armhf" is missing: Debian has it in the packages qemu-system-arm, qemu-efi-arm, u-boot-qemu`},
+		{"arm64", UBoot, "", "", `firmware "u-boot" for architecture "arm64" is missing: Debian has it in the packages qemu-system-arm, qemu-efi-aarch64, u-boot-qemu`},
+		{"i386", UEFI, "/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd", ""},
 	} {
 		a, _ := arch.Lookup(test.arch)
 		want := FirmwareFiles{}
-		if test.code != "" {
+		switch {
+		case strings.HasPrefix(test.code, "/fw/"):
 			want = FirmwareFiles{root + test.code, "raw", root + test.variables, "qcow2"}
+		case test.variables != "":
+			want = chips(root+test.code, root+test.variables)
+		case test.code != "":
+			want = FirmwareFiles{Code: root + test.code}
 		}
 		got, err := Tree{Dir: root}.Firmware(a, test.kind)
 		if got != want || (err == nil) != (test.err == "") || err != nil && err.Error() != test.err {
@@ -84,11 +103,16 @@ func TestFirmwareDir(t *testing.T) {
 		{"amd64", UEFI, "OVMF_CODE_4M.fd OVMF.fd", "uefi OVMF.fd -"},
 		{"amd64", SecureBoot, "OVMF_CODE_4M.ms.fd OVMF_VARS_4M.ms.fd", "secure-boot OVMF_CODE_4M.ms.fd OVMF_VARS_4M.ms.fd"},
 		{"arm64", UEFI, "QEMU_EFI.fd", "uefi QEMU_EFI.fd -"},
+		{"armhf", "", "AAVMF32_CODE.fd AAVMF32_VARS.fd", "uefi AAVMF32_CODE.fd AAVMF32_VARS.fd"},
+		{"armhf", UBoot, "u-boot.bin", "u-boot u-boot.bin -"},
+		{"riscv64", UBoot, "uboot.elf", "u-boot uboot.elf -"},
+		{"i386", "", "OVMF32_CODE_4M.secboot.fd OVMF32_VARS_4M.fd", "uefi OVMF32_CODE_4M.secboot.fd OVMF32_VARS_4M.fd"},
 		{"arm64", UEFI, "AAVMF_CODE.fd AAVMF_VARS.fd QEMU_EFI.fd", "uefi AAVMF_CODE.fd AAVMF_VARS.fd"},
 
 		{"amd64", "", "", noUEFI},
 		{"amd64", "", "QEMU_EFI.fd AAVMF_CODE.fd AAVMF_VARS.fd", noUEFI},
 		{"amd64", BIOS, "bios.bin", `firmware "bios" for architecture "amd64" does not come from a directory`},
+		{"s390x", "", "s390-ccw.img", `firmware "uefi" for architecture "s390x" does not come from a directory`},
 		{"arm64", SecureBoot, "QEMU_EFI.fd", `directory "DIR" has no firmware "secure-boot" for architecture "arm64": neither AAVMF_CODE.ms.fd with AAVMF_VARS.ms.fd`},
 	} {
 		dir := t.TempDir()
@@ -119,7 +143,7 @@ func TestFirmwareDir(t *testing.T) {
 
 func modelOf(t *testing.T, a arch.Arch) model {
 	t.Helper()
-	m, err := lookup(a)
+	m, err := lookup(a, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,9 +111,13 @@ func (m model) race(ctx context.Context, p Programs, dir string) (Accel, string)
 // runProbe runs the probe to its end.
 func (m model) runProbe(ctx context.Context, p Programs, accel Accel, dir, disk string) error {
 	machine := Machine{Image: disk, Format: Raw, MemoryMiB: 64, CPUs: 1, Snapshot: true}
+	drive, err := machine.medium(m, dir)
+	if err != nil {
+		return err
+	}
 	process, err := launch(ctx, p, start{
 		program: m.program,
-		args:    append(m.arguments(BIOS, FirmwareFiles{}, accel), machine.arguments()...),
+		args:    append(m.arguments(BIOS, FirmwareFiles{}, accel), machine.arguments(m.devices, drive)...),
 		binds:   []chroot.Bind{same(dir, false)},
 		dir:     dir,
 		accel:   accel,

@@ -29,7 +29,7 @@ func racers(kvm, tcg guest) guest {
 
 func TestRace(t *testing.T) {
 	amd64, _ := arch.Lookup("amd64")
-	m, err := lookup(amd64)
+	m, err := lookup(amd64, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"vmbuild/rootfs/arch"
@@ -29,11 +30,12 @@ import (
 type Machine struct {
 	Image     string    // the disk
 	Format    Format    // of Image; by default what its first bytes say
-	Arch      arch.Arch // by default the host's
-	Firmware  Firmware  // by default what the image's partition table asks for
+	Arch      arch.Arch // by default the board's, else the host's
+	Board     string    // one of Boards; by default a machine that only QEMU has
+	Firmware  Firmware  // by default what starts what is on the image
 	Accel     Accel     // by default KVM where it is faster than TCG
-	MemoryMiB int       // by default 1024
-	CPUs      int       // by default 1
+	MemoryMiB int       // by default 1024, or what the board has
+	CPUs      int       // by default 1, or what the board has
 	Snapshot  bool      // what the guest writes is forgotten, Image may be read-only
 	Disc      bool      // Image is a disc in a drive that only reads, not the disk
 	NoReboot  bool      // the machine ends where it would start anew
@@ -72,7 +74,7 @@ func (m Machine) Start(ctx context.Context, p Programs) (_ *Process, err error) 
 	if err != nil {
 		return nil, err
 	}
-	model, err := lookup(m.Arch)
+	model, err := lookup(m.Arch, m.Board)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +96,17 @@ func (m Machine) Start(ctx context.Context, p Programs) (_ *Process, err error) 
 			return nil, errors.Join(err, remove())
 		}
 	}
-	args := append(model.arguments(m.Firmware, files, accel), m.arguments()...)
+	args := model.arguments(m.Firmware, files, accel)
+	medium, err := m.medium(model, dir)
+	if err == nil && m.Firmware == Kernel {
+		var kernel []string
+		kernel, err = m.kernelArguments(model, dir)
+		args = append(args, kernel...)
+	}
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	args = append(args, m.arguments(model.devices, medium)...)
 	process, err := launch(ctx, p, start{
 		program: model.program,
 		args:    args,
@@ -123,14 +135,14 @@ func (m Machine) Complete() (Machine, error) {
 }
 
 func (m Machine) complete() (Machine, error) {
-	if m.Arch.Name == "" {
-		host, err := hostArch()
-		if err != nil {
-			return m, err
-		}
-		m.Arch = host
-	}
 	var err error
+	if m.Arch, err = m.completeArch(); err != nil {
+		return m, err
+	}
+	model, err := lookup(m.Arch, m.Board)
+	if err != nil {
+		return m, err
+	}
 	// An absolute path cannot be taken for a protocol such as nbd:, whatever the file is called.
 	if m.Image, err = filepath.Abs(m.Image); err != nil {
 		return m, err
@@ -141,17 +153,28 @@ func (m Machine) complete() (Machine, error) {
 	}
 	defer disk.Close()
 	m.Format = disk.format
-	if m, err = m.completeFirmware(disk); err != nil {
+	if m, err = m.completeFirmware(model, disk); err != nil {
 		return m, err
 	}
 	m.Accel = cmp.Or(m.Accel, AutoAccel)
-	m.MemoryMiB = cmp.Or(m.MemoryMiB, 1024)
-	m.CPUs = cmp.Or(m.CPUs, 1)
+	m.MemoryMiB = cmp.Or(m.MemoryMiB, model.memoryMiB, 1024)
+	m.CPUs = cmp.Or(m.CPUs, model.cpus, 1)
 	return m, nil
 }
 
-// completeFirmware decides on the firmware. One that is in a directory of its own is UEFI.
-func (m Machine) completeFirmware(d *disk) (Machine, error) {
+func (m Machine) completeArch() (arch.Arch, error) {
+	switch {
+	case m.Arch.Name != "":
+		return m.Arch, nil
+	case m.Board != "":
+		model, err := ofBoard(m.Board)
+		return model.Arch, err
+	}
+	return hostArch()
+}
+
+// completeFirmware decides on the firmware. One that is in a directory of its own is UEFI, where nothing else is said.
+func (m Machine) completeFirmware(model model, d *disk) (Machine, error) {
 	m.Firmware = cmp.Or(m.Firmware, AutoFirmware)
 	var err error
 	switch {
@@ -159,58 +182,73 @@ func (m Machine) completeFirmware(d *disk) (Machine, error) {
 		if m.Firmware == AutoFirmware {
 			m.Firmware = UEFI
 		}
-		if m.FirmwareDir, err = filepath.Abs(m.FirmwareDir); err != nil {
-			return m, err
-		}
-		var model model
-		if model, err = lookup(m.Arch); err == nil {
+		if m.FirmwareDir, err = filepath.Abs(m.FirmwareDir); err == nil {
 			_, err = model.firmwareIn(m.FirmwareDir, m.Firmware)
 		}
 	case m.Firmware == AutoFirmware:
-		m.Firmware, err = d.firmware()
+		m.Firmware, err = model.choose(d)
 	}
 	return m, err
 }
 
 // firmwareFiles are those of the machine's directory, else those of p.
 func (m Machine) firmwareFiles(model model, p Programs) (FirmwareFiles, error) {
-	if m.FirmwareDir != "" {
+	switch {
+	case m.FirmwareDir != "":
 		return model.firmwareIn(m.FirmwareDir, m.Firmware)
+	case m.Board != "" && !model.can(m.Firmware):
+		return FirmwareFiles{}, fmt.Errorf("board %q has no firmware %q", m.Board, m.Firmware)
+	case !m.Firmware.inFiles() && model.can(m.Firmware):
+		return FirmwareFiles{}, nil
 	}
 	return p.Firmware(model.Arch, m.Firmware)
 }
 
-// arguments are those that depend on the machine that was asked for, not on its architecture.
-func (m Machine) arguments() []string {
-	drive := fmt.Sprintf("if=none,id=disk,format=%s,file=%s", m.Format, comma(m.Image))
-	devices := []string{"-device", "virtio-blk-pci,drive=disk,bootindex=0"}
-	switch {
-	case m.Disc:
-		drive += ",media=cdrom,readonly=on"
-		devices = []string{"-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=disk,bootindex=0"}
-	case m.Snapshot:
-		drive += ",snapshot=on"
+// Packages returns the Debian packages with QEMU and every firmware for the machine: what a Tree must hold. Nil if there
+// is no such machine.
+func (m Machine) Packages() []string {
+	model, err := lookup(m.Arch, m.Board)
+	if err != nil {
+		return nil
 	}
+	return model.packages
+}
+
+// arguments are those that depend on the machine that was asked for, not on its architecture.
+func (m Machine) arguments(d devices, drive string) []string {
 	network := "user,id=net"
 	for _, f := range m.Forward {
 		network += fmt.Sprintf(",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
 	}
-	args := []string{
-		"-m", fmt.Sprint(m.MemoryMiB),
-		"-smp", fmt.Sprint(m.CPUs),
-		"-drive", drive,
+	disk := d.disk
+	if m.Disc {
+		disk = d.disc
 	}
-	args = append(args, devices...)
-	args = append(args,
-		"-netdev", network,
-		// Without its ROM the card cannot boot, and QEMU needs no iPXE to be installed.
-		"-device", "virtio-net-pci,netdev=net,romfile=",
-		"-device", "virtio-rng-pci",
-	)
+	args := slices.Concat(
+		[]string{"-m", fmt.Sprint(m.MemoryMiB), "-smp", fmt.Sprint(m.CPUs), "-drive", drive}, disk,
+		[]string{"-netdev", network}, d.network, d.random)
 	if m.NoReboot {
 		args = append(args, "-no-reboot")
 	}
 	return args
+}
+
+// medium is QEMU's option for the image, as the medium that the machine takes.
+func (m Machine) medium(model model, dir string) (string, error) {
+	switch {
+	case m.Disc && model.devices.disc == nil:
+		return "", errors.New("the machine has no drive for discs")
+	case model.devices.card:
+		return m.card(dir)
+	}
+	drive := fmt.Sprintf("if=none,id=disk,format=%s,file=%s", m.Format, comma(m.Image))
+	switch {
+	case m.Disc:
+		drive += ",media=cdrom,readonly=on"
+	case m.Snapshot:
+		drive += ",snapshot=on"
+	}
+	return drive, nil
 }
 
 const dirPrefix = "vmbuild-machine-"

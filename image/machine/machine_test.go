@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,26 +83,44 @@ func soon(t *testing.T, limit time.Duration) context.Context {
 
 func TestModels(t *testing.T) {
 	for _, m := range models() {
-		if m.Arch.Name == "" || m.program == "" || m.machine == "" || m.board == "" || m.kvmCPU == "" || m.tcgCPU == "" {
+		name := m.Arch.Name + m.board
+		if m.Arch.Name == "" || m.program == "" || m.machine == "" || m.devices.network == nil || len(m.packages) == 0 || len(m.firmware) == 0 {
 			t.Errorf("row %+v is incomplete", m)
 		}
-		if len(Packages(m.Arch)) == 0 || len(m.firmware) == 0 {
-			t.Errorf("%s has no packages or no firmware", m.Arch.Name)
+		if m.devices.card == (m.devices.disk != nil) {
+			t.Errorf("%s: the disk is a card or a device", name)
 		}
-		if m.can(BIOS) == m.Arch.UEFI() && !m.can(UEFI) {
-			t.Errorf("%s: Debian starts it by UEFI, its machine does not", m.Arch.Name)
+		for _, kind := range m.firmware {
+			switch {
+			case kind == UEFI && m.target == "":
+				t.Errorf("%s: no descriptor is for it", name)
+			case kind.inFiles() && m.files[kind] == nil:
+				t.Errorf("%s: firmware %s has no names", name, kind)
+			case len(m.firmware) > 1 && kind == m.firmware[0] && kind.mark().name == "":
+				t.Errorf("%s: it is not known what firmware %s looks for", name, kind)
+			}
+		}
+		if m.Arch.UEFI() && m.board == "" && !m.can(UEFI) {
+			t.Errorf("%s: Debian starts it by UEFI, its machine does not", name)
+		}
+		if packages := (Machine{Arch: m.Arch, Board: m.board}).Packages(); !slices.Equal(packages, m.packages) {
+			t.Errorf("%s: %v", name, packages)
 		}
 	}
-	s390x, _ := arch.Lookup("s390x")
-	if _, err := lookup(s390x); err == nil || err.Error() != `no machine is known for architecture "s390x", only for amd64, arm64` {
-		t.Errorf("lookup(s390x): %v", err)
+	if diff := cmp.Diff(arch.Names(), Architectures()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"orangepi-pc"}, Boards()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"bios", "uefi", "secure-boot", "kernel", "u-boot", "open-firmware", "boot-rom"}, Firmwares()); diff != "" {
+		t.Error(diff)
 	}
 }
 
 func TestArguments(t *testing.T) {
 	image := writeDisk(t, echoDisk())
 	dir := t.TempDir()
-	amd64, _ := arch.Lookup("amd64")
 	var got []string
 	ended := func(_ context.Context, c chroot.Command) error {
 		got = c.Args
@@ -146,9 +165,45 @@ func TestArguments(t *testing.T) {
 			-drive if=none,id=disk,format=raw,file=IMAGE -device virtio-blk-pci,drive=disk,bootindex=0
 			-netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci`,
 		},
+		{
+			"disc", Machine{Image: image, Accel: TCG, Disc: true}, FirmwareFiles{},
+			`qemu-system-x86_64 -nodefaults -no-user-config -display none
+			-chardev stdio,id=console,signal=off -serial chardev:console -machine q35
+			-accel tcg,thread=multi,tb-size=1024 -cpu max,-cx16 -m 1024 -smp 1
+			-drive if=none,id=disk,format=raw,file=IMAGE,media=cdrom,readonly=on
+			-device virtio-scsi-pci -device scsi-cd,drive=disk,bootindex=0
+			-netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci`,
+		},
+		{
+			"OpenSBI and U-Boot", Machine{Image: image, Arch: row("riscv64"), Accel: TCG, Firmware: UBoot}, FirmwareFiles{Code: "/u-boot/uboot.elf"},
+			`qemu-system-riscv64 -nodefaults -no-user-config -display none
+			-chardev stdio,id=console,signal=off -serial chardev:console -machine virt
+			-accel tcg,thread=multi,tb-size=1024 -cpu rv64 -kernel /u-boot/uboot.elf -m 1024 -smp 1
+			-drive if=none,id=disk,format=raw,file=IMAGE -device virtio-blk-pci,drive=disk,bootindex=0
+			-netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci`,
+		},
+		{
+			"Open Firmware", Machine{Image: image, Arch: row("ppc64el"), Accel: TCG, Firmware: OpenFirmware}, FirmwareFiles{},
+			`qemu-system-ppc64 -nodefaults -no-user-config -display none
+			-chardev stdio,id=console,signal=off -serial chardev:console
+			-machine pseries,cap-htm=off,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken
+			-accel tcg,thread=multi,tb-size=1024 -cpu POWER9 -m 1024 -smp 1
+			-drive if=none,id=disk,format=raw,file=IMAGE -device virtio-blk-pci,drive=disk,bootindex=0
+			-netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci`,
+		},
+		{
+			"board", Machine{Image: image, Board: "orangepi-pc", Accel: TCG, Snapshot: true, Forward: []Forward{{2222, 22}}}, FirmwareFiles{},
+			`qemu-system-arm -nodefaults -no-user-config -display none
+			-chardev stdio,id=console,signal=off -serial chardev:console -machine orangepi-pc
+			-accel tcg,thread=multi,tb-size=1024 -m 1024 -smp 4
+			-drive if=sd,format=raw,file=IMAGE,snapshot=on
+			-netdev user,id=net,hostfwd=tcp:127.0.0.1:2222-:22 -net nic,netdev=net`,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			test.machine.Arch = amd64
+			if test.machine.Arch.Name == "" && test.machine.Board == "" {
+				test.machine.Arch = row("amd64")
+			}
 			p, err := test.machine.Start(t.Context(), withFirmware{guest(ended), test.files})
 			if err != nil {
 				t.Fatal(err)
@@ -173,14 +228,20 @@ func (w withFirmware) Firmware(arch.Arch, Firmware) (FirmwareFiles, error) { ret
 
 func TestStartRefuses(t *testing.T) {
 	image := writeDisk(t, echoDisk())
-	empty := writeDisk(t, make([]byte, 1<<20))
-	armel, _ := arch.Lookup("armel")
+	empty, odd := writeDisk(t, make([]byte, 1<<20)), writeDisk(t, make([]byte, 1<<20+512))
 	for _, test := range []struct {
 		machine Machine
 		want    string
 	}{
 		{Machine{Image: "/nowhere.img"}, `start image "/nowhere.img": open /nowhere.img: no such file or directory`},
-		{Machine{Image: image, Arch: armel}, `start image "` + image + `": no machine is known for architecture "armel", only for amd64, arm64`},
+		{Machine{Image: image, Arch: arch.Arch{Name: "pdp11"}}, `start image "` + image + `": no machine is known for architecture "pdp11", only for ` + strings.Join(arch.Names(), ", ")},
+		{Machine{Image: image, Board: "pdp"}, `start image "` + image + `": QEMU has no machine that is a board "pdp", only orangepi-pc`},
+		{Machine{Image: image, Board: "orangepi-pc", Arch: row("arm64")}, `start image "` + image + `": no machine of architecture "arm64" is known that is a board "orangepi-pc"`},
+		{Machine{Image: image, Board: "orangepi-pc", Firmware: UEFI}, `start image "` + image + `": board "orangepi-pc" has no firmware "uefi"`},
+		{Machine{Image: image, Board: "orangepi-pc", Disc: true}, `start image "` + image + `": the machine has no drive for discs`},
+		{Machine{Image: odd, Board: "orangepi-pc"}, `start image "` + odd + `": an SD card has a power of two as its size, and this image has 1049088 bytes: ` +
+			`make it 2097152 bytes large (truncate -s 2097152), or start it with a snapshot`},
+		{Machine{Image: image, Arch: row("s390x")}, `start image "` + image + `": read its kernel: no partition of the ext family has /etc/fstab`},
 		{Machine{Image: image, Format: "vmdk"}, `start image "` + image + `": format "vmdk" is none of raw, qcow2`},
 		{Machine{Image: empty}, `start image "` + empty + `": it has neither boot code in its first sector nor an EFI system partition: nothing can start it`},
 	} {

@@ -45,7 +45,7 @@ func (Host) Firmware(a arch.Arch, kind Firmware) (FirmwareFiles, error) {
 
 // Check says what the host lacks to start a machine that is complete: nil, or a *MissingError.
 func (h Host) Check(m Machine) error {
-	model, err := lookup(m.Arch)
+	model, err := lookup(m.Arch, m.Board)
 	if err != nil {
 		return err
 	}

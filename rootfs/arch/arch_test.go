@@ -12,7 +12,7 @@ var guid = regexp.MustCompile(`^[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}$`)
 func TestRowsAreComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, a := range All() {
-		if seen[a.Name] || a.GNU == "" || a.Go == "" || a.Kernel == "" || a.Console == "" || !guid.MatchString(a.RootGUID) {
+		if seen[a.Name] || a.GNU == "" || a.Go == "" || a.Kernel == "" || a.Table == "" || a.Loader == "" || a.Console == "" || !guid.MatchString(a.RootGUID) {
 			t.Errorf("row %+v is incomplete or stands twice", a)
 		}
 		if a.ELF == (ELF{}) || a.Exit == "" || !strings.HasPrefix(a.Emulator, "qemu-") {

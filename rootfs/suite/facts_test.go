@@ -36,14 +36,46 @@ func TestFacts(t *testing.T) {
 				words = append(words, fact.word)
 			}
 		}
+		kernel, err := s.Kernel("armhf", "linux-image-armmp")
+		if err != nil {
+			t.Error(err)
+		}
 		got = append(got, fmt.Sprintf("%s: %s, %s %s, %s", s.Codename, strings.Join(words, " "),
-			s.Kernel("armhf", "linux-image-armmp"), s.ResolvConf(), strings.Join(s.Ifupdown(true), " ")))
+			kernel, s.ResolvConf(), strings.Join(s.Ifupdown(true), " ")))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if wheezy, _ := find("wheezy"); !wheezy.UEFI("amd64") || !cmp.Equal(wheezy.Ifupdown(false), []string{"ifupdown"}) {
 		t.Errorf("wheezy on amd64: %v, %v", wheezy.UEFI("amd64"), wheezy.Ifupdown(false))
+	}
+}
+
+func TestReleasesWithKernels(t *testing.T) {
+	want := map[string]string{
+		"armel": "wheezy trixie", "i386": "wheezy bookworm", "riscv64": "trixie sid", "loong64": "forky sid", "amd64": "wheezy sid",
+		"mips64el": "stretch bookworm",
+	}
+	got := map[string]string{}
+	for arch := range want {
+		var have []string
+		for _, s := range table {
+			if _, err := s.Kernel(arch, "linux-image"); err == nil {
+				have = append(have, s.Codename)
+			}
+		}
+		got[arch] = have[0] + " " + have[len(have)-1]
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	sid, _ := find("sid")
+	if _, err := sid.Kernel("i386", ""); fmt.Sprint(err) != "Debian sid has no kernel for i386: the last release that has is bookworm" {
+		t.Error(err)
+	}
+	jessie, _ := find("jessie")
+	if _, err := jessie.Kernel("riscv64", ""); fmt.Sprint(err) != "Debian jessie has no kernel for riscv64: the first release that has is trixie" {
+		t.Error(err)
 	}
 }
 
@@ -70,5 +102,42 @@ func TestLookupSaysWhyNot(t *testing.T) {
 		if s, err := Lookup(name); err == nil || err.Error() != want || s.Codename != "" {
 			t.Errorf("Lookup(%q) = %v, %v; want %s", name, s.Codename, err, want)
 		}
+	}
+}
+
+// TestFirstBoot has what each release has for a system that starts for the first time.
+func TestFirstBoot(t *testing.T) {
+	const script = "cloud-initramfs-growroot"
+	want := []string{
+		"wheezy: msdos [" + script + "], gpt [" + script + "]",
+		"jessie: msdos [" + script + "], gpt [" + script + "]",
+		"stretch: msdos [" + script + "], gpt [" + script + "] cloud-init",
+		"buster: msdos [" + script + "], gpt [" + script + "] cloud-init",
+		"bullseye: msdos [" + script + "], gpt [" + script + "] growfs cloud-init",
+		"bookworm: msdos [" + script + "], gpt [] growfs repart cloud-init networkd",
+		"trixie: msdos [" + script + "], gpt [systemd-repart] growfs repart cloud-init networkd",
+		"forky: msdos [" + script + "], gpt [systemd-repart] growfs repart cloud-init networkd",
+		"sid: msdos [" + script + "], gpt [systemd-repart] growfs repart cloud-init networkd",
+	}
+	var got []string
+	for _, s := range table {
+		line := fmt.Sprintf("%s: msdos %s, gpt %s", s.Codename, s.RootGrowers(false), s.RootGrowers(true))
+		for _, fact := range []struct {
+			holds bool
+			word  string
+		}{
+			{s.GrowsRoot(), "growfs"}, {s.Repart(true), "repart"}, {s.CloudInit(), "cloud-init"}, {s.CloudNetworkd(), "networkd"},
+		} {
+			if fact.holds {
+				line += " " + fact.word
+			}
+		}
+		if s.Repart(false) {
+			t.Errorf("%s: systemd-repart reads no msdos table", s.Codename)
+		}
+		got = append(got, line)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

@@ -92,7 +92,7 @@ func (s Suite) publish(name string) Publication {
 // SecuritySuite is what the security archive calls the release: since bullseye as the Debian archive calls its updates
 // (release notes of Debian 11: "Changed security archive layout").
 func (s Suite) SecuritySuite() string {
-	if s.since("bullseye") {
+	if s.Since("bullseye") {
 		return securitySuite(s.Codename)
 	}
 	return oldSecuritySuite(s.Codename)

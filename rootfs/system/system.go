@@ -33,6 +33,9 @@ type Config struct {
 	DHCP        bool   // with Ifupdown: eth0 asks for an address
 	KernelNames bool   // udev leaves interfaces the names that the kernel gives: eth0
 	Getty       Getty
+	Keys        []Key      `json:",omitempty"` // that may log in by SSH
+	Repart      bool       `json:",omitempty"` // systemd-repart makes the root partition as large as the disk (gpt only)
+	CloudInit   *CloudInit `json:",omitempty"`
 }
 
 // Mount is a line of fstab(5).
@@ -56,6 +59,10 @@ type User struct {
 	Password Password
 }
 
+// growingRoot has systemd-repart take the root partition, which is the disk's last, for one that may have all the room there
+// is (repart.d(5)); partitions that no file describes are left alone.
+const growingRoot = "[Partition]\nType=root\n"
+
 // Prepare writes the files that packages' own scripts read: fstab above all, from which kernel and boot loader hooks
 // take the root filesystem, and the rules for names of interfaces, which are in the initramfs too.
 func Prepare(root *os.Root, c Config) error {
@@ -67,12 +74,15 @@ func Prepare(root *os.Root, c Config) error {
 	if c.Networkd {
 		files = append(files, file{"etc/systemd/network/99-dhcp.network", dhcpNetwork})
 	}
+	if c.Repart {
+		files = append(files, file{"etc/repart.d/50-root.conf", growingRoot})
+	}
 	for _, f := range files {
 		if err := f.write(root); err != nil {
 			return err
 		}
 	}
-	for _, step := range []func(*os.Root, Config) error{prepareApt, prepareInterfaces, prepareGetty} {
+	for _, step := range []func(*os.Root, Config) error{prepareApt, prepareInterfaces, prepareGetty, prepareCloud} {
 		if err := step(root, c); err != nil {
 			return err
 		}

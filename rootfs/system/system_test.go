@@ -124,6 +124,11 @@ func TestPrepare(t *testing.T) {
 			"etc/udev/rules.d/75-persistent-net-generator.rules": "-> /dev/null",
 			"lib/udev/rules.d/75-persistent-net-generator.rules": "x",
 		}},
+		"first boot": {Config{Hostname: "cherry", Repart: true, CloudInit: &CloudInit{}}, nil, map[string]string{
+			"etc/fstab":                          "# <file system> <mount point> <type> <options> <dump> <pass>\n",
+			"etc/repart.d/50-root.conf":          "[Partition]\nType=root\n",
+			"etc/cloud/cloud.cfg.d/50_image.cfg": "network:\n  config: disabled\n",
+		}},
 		"ifupdown without DHCP": {Config{Hostname: "cherry", Ifupdown: true, KernelNames: true}, map[string]string{
 			"etc/network/interfaces": "source-directory /etc/network/interfaces.d\n",
 		}, map[string]string{

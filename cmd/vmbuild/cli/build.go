@@ -32,10 +32,10 @@ type buildCmd struct {
 	Pkglist          bool       `help:"Write lists of the packages beside it: dpkg.list, and a manifest." negatable:"" group:"Output"`
 
 	Distribution string `help:"Debian suite or codename: ${suites}." default:"${suite}" placeholder:"NAME" group:"Packages"`
-	Arch         string `help:"Debian architecture: ${arches}." enum:"${arches}" default:"${arch}" placeholder:"ARCH" group:"Packages"`
+	Arch         string `help:"Debian architecture: ${arches}; auto is that of --board, else this host's (${arch})." enum:"auto,${arches}" default:"auto" placeholder:"ARCH" group:"Packages"`
 	Foreign      string `help:"Run programs of a foreign architecture by this one of qemu-user (default: found or fetched)." placeholder:"PROGRAM" group:"Packages"`
 
-	PartType   string     `help:"Partition table: ${enum}." enum:"${tables}" default:"msdos" placeholder:"TYPE" group:"Partitions"`
+	PartType   string     `help:"Partition table: ${tables}; auto is msdos, or what boot loader or architecture ask for." enum:"auto,${tables}" default:"auto" placeholder:"TYPE" group:"Partitions"`
 	Roottype   string     `help:"File system of the root partition: ${enum}." enum:"${roottypes}" default:"ext4" placeholder:"TYPE" group:"Partitions"`
 	Bootsize   image.Size `help:"Make a boot partition of this size." placeholder:"SIZE" group:"Partitions"`
 	Boottype   string     `help:"File system of the boot partition: ${enum}." enum:"${boottypes}" default:"ext2" placeholder:"TYPE" group:"Partitions"`
@@ -47,6 +47,11 @@ type buildCmd struct {
 	Extlinux             *bool  `help:"Install the boot loader EXTLINUX (the default where it can start the system); --no-extlinux installs none that is not named." negatable:"" group:"Boot"`
 	Grub                 bool   `help:"Install the boot loader GRUB." negatable:"" group:"Boot"`
 	UseUefi              bool   `help:"Start by UEFI firmware, Secure Boot included, instead of BIOS." negatable:"" group:"Boot"`
+	Hybrid               bool   `help:"Start by BIOS and by UEFI alike (the default of gpt disks on amd64)." negatable:"" whole:"" group:"Boot"`
+	Uki                  bool   `help:"Start unified kernel images by systemd-boot." negatable:"" whole:"" group:"Boot"`
+	EfiVendor            bool   `help:"Put the boot loader into EFI/debian of the EFI system partition, too, for boot entries of the firmware." negatable:"" whole:"" group:"Boot"`
+	Board                string `help:"Make the image for this board, with Debian's U-Boot: ${boards}." placeholder:"NAME" whole:"" group:"Boot"`
+	Bootloader           string `help:"Install this boot loader: ${loaders}." placeholder:"NAME" whole:"" group:"Boot"`
 	Mbr                  bool   `help:"Write the boot code that EXTLINUX needs in the first sector." default:"true" negatable:"" group:"Boot"`
 	SerialConsole        bool   `help:"Boot messages and a login on the first serial port too." default:"true" negatable:"" group:"Boot"`
 	SerialConsoleCommand string `help:"Run CMD on that port instead of the system's own login." placeholder:"CMD" group:"Boot"`
@@ -68,13 +73,16 @@ type buildCmd struct {
 	CheckValidUntil    bool     `help:"Refuse an archive that is past its Valid-Until date." default:"true" negatable:"" whole:"" group:"Packages"`
 	Offline            bool     `help:"Take everything from the cache." negatable:"" whole:"" group:"Packages"`
 
-	Hostname         string   `help:"Name of the system." default:"debian" placeholder:"NAME" group:"System"`
-	RootPassword     string   `help:"Password of root (default: empty, root logs in without one)." placeholder:"PASSWORD" secret:"" group:"System"`
-	LockRootPassword bool     `help:"Root cannot log in by password." negatable:"" group:"System"`
-	User             []string `help:"Make an account, NAME or NAME/PASSWORD; without a password it logs in with none (may be given more than once)." placeholder:"NAME[/PASSWORD]" sep:"none" secret:"/" group:"System"`
-	Sudo             bool     `help:"Install sudo and allow it to the accounts of --user." negatable:"" group:"System"`
-	SystemdNetworkd  bool     `help:"Set up the network by systemd-networkd; --no-systemd-networkd by ifupdown, with the old names of interfaces." default:"true" negatable:"" group:"System"`
-	EnableDhcp       bool     `help:"Ask for an address by DHCP without systemd-networkd, too, which always does." negatable:"" group:"System"`
+	Hostname         string    `help:"Name of the system." default:"debian" placeholder:"NAME" group:"System"`
+	RootPassword     string    `help:"Password of root (default: empty, root logs in without one)." placeholder:"PASSWORD" secret:"" group:"System"`
+	LockRootPassword bool      `help:"Root cannot log in by password." negatable:"" group:"System"`
+	User             []string  `help:"Make an account, NAME or NAME/PASSWORD; without a password it logs in with none (may be given more than once)." placeholder:"NAME[/PASSWORD]" sep:"none" secret:"/" group:"System"`
+	Sudo             bool      `help:"Install sudo and allow it to the accounts of --user." negatable:"" group:"System"`
+	SSHKey           []string  `name:"ssh-key" help:"Install an SSH server, and let who has this public key log in as USER (default root); in place of FILE, the key itself (may be given more than once)." placeholder:"[USER:]FILE" sep:"none" whole:"" secret:"PRIVATE KEY" group:"System"`
+	CloudInit        cloudInit `help:"Install cloud-init and an SSH server; --cloud-init=DIR with the files user-data and meta-data in DIR, and vendor-data and network-config if they are there." negatable:"" whole:"" group:"System"`
+	Grow             bool      `help:"Have the root partition and its file system grow when the disk that the system starts from is larger than --size." negatable:"" whole:"" group:"System"`
+	SystemdNetworkd  bool      `help:"Set up the network by systemd-networkd; --no-systemd-networkd by ifupdown, with the old names of interfaces." default:"true" negatable:"" group:"System"`
+	EnableDhcp       bool      `help:"Ask for an address by DHCP without systemd-networkd, too, which always does." negatable:"" group:"System"`
 
 	Customize     []string `help:"Run SCRIPT on the tree before it becomes an image (may be given more than once)." placeholder:"SCRIPT" sep:"none" group:"Hooks"`
 	Scriptlets    []string `help:"Run the programs in DIR, each after those that it needs (may be given more than once)." placeholder:"DIR" sep:"none" whole:"" group:"Hooks"`
@@ -91,6 +99,9 @@ type buildCmd struct {
 	environment
 }
 
+// auto is the choice that other options make.
+const auto = "auto"
+
 // options reads the command line into those of package image. The notes are what the user should hear of.
 func (c *buildCmd) options() (o image.Options, notes []string, err error) {
 	epoch, err := sourceDateEpoch()
@@ -103,7 +114,8 @@ func (c *buildCmd) options() (o image.Options, notes []string, err error) {
 		Size: c.Size, Distribution: c.Distribution, Arch: c.Arch, Emulator: c.Foreign,
 		PartType: c.PartType, RootType: c.Roottype, BootSize: c.Bootsize, BootType: c.Boottype,
 		BootOffset: c.Bootoffset, BootFlag: c.Bootflag, Swap: c.Swap, ESPSize: c.EspSize,
-		Grub: c.Grub, UseUEFI: c.UseUefi, NoMBR: !c.Mbr,
+		Grub: c.Grub, UseUEFI: c.UseUefi, NoMBR: !c.Mbr, Hybrid: c.Hybrid, UKI: c.Uki, EFIVendor: c.EfiVendor,
+		Board: c.Board, Bootloader: c.Bootloader,
 		Extlinux: c.Extlinux != nil && *c.Extlinux, NoExtlinux: c.Extlinux != nil && !*c.Extlinux,
 		NoSerialConsole: !c.SerialConsole, SerialCommand: c.SerialConsoleCommand, NoUpdateInitramfs: !c.UpdateInitramfs,
 		Mirror: c.Mirror, Security: c.SecurityMirror, NoUpdates: !c.Updates, ConfigureApt: c.ConfigureApt, AptMirror: c.AptMirror,
@@ -112,6 +124,16 @@ func (c *buildCmd) options() (o image.Options, notes []string, err error) {
 		Keyring:         c.Keyring, NoCheckValidUntil: !c.CheckValidUntil, Offline: c.Offline, Seed: c.Seed, Epoch: epoch,
 		Hostname: c.Hostname, RootPassword: c.RootPassword, LockRootPassword: c.LockRootPassword, Users: c.User, Sudo: c.Sudo,
 		NoNetworkd: !c.SystemdNetworkd, EnableDHCP: c.EnableDhcp, Customize: c.Customize,
+		Grow: c.Grow, CloudInit: c.CloudInit != "",
+	}
+	if o.PartType == auto {
+		o.PartType = ""
+	}
+	if o.Arch == auto {
+		o.Arch = ""
+		if o.Board == "" {
+			o.Arch = hostArch()
+		}
 	}
 	if c.Qcow2Compression != "none" {
 		o.Qcow2Compression = c.Qcow2Compression
@@ -127,6 +149,12 @@ func (c *buildCmd) options() (o image.Options, notes []string, err error) {
 		if o.Script, err = image.ReadDebootstrapScript(c.DebootstrapScripts, c.Distribution); err != nil {
 			return o, nil, usageError{fmt.Errorf("--debootstrap-scripts: %w", err)}
 		}
+	}
+	if o.SSHKeys, err = sshKeys(c.SSHKey); err != nil {
+		return o, nil, usageError{fmt.Errorf("--ssh-key: %w", err)}
+	}
+	if o.CloudInitSeed, err = c.CloudInit.seed(); err != nil {
+		return o, nil, usageError{fmt.Errorf("--cloud-init: %w", err)}
 	}
 	o.Hooks, notes, err = c.hooks()
 	return o, notes, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"vmbuild/bootloader"
 	"vmbuild/image"
 	"vmbuild/image/live"
 	"vmbuild/image/machine"
@@ -107,10 +108,16 @@ func newParser(c *commands, s Streams, exit func(status int)) (*kong.Kong, error
 		kong.Vars{
 			"version":   version(),
 			"arch":      hostArch(),
-			"arches":    strings.Join(arch.Names(), ","),
+			"arches":    strings.Join(arch.Names(), ", "),
+			"boards":    strings.Join(bootloader.BoardNames(), ", "),
+			"loaders":   strings.Join(bootloader.Names(), ", "),
 			"disks":     strings.Join(diskFormats(), ", "),
 			"clusters":  strings.Join(qcow2.Compressions(), ","),
 			"machines":  strings.Join(machine.Architectures(), ","),
+			"firmwares": strings.Join(machine.Firmwares(), ","),
+
+			"machineboards": strings.Join(machine.Boards(), ","),
+
 			"suite":     suite.Default,
 			"suites":    strings.Join(suite.Names(), ", "),
 			"variants":  strings.Join(rootfs.Variants(), ", "),
@@ -118,7 +125,7 @@ func newParser(c *commands, s Streams, exit func(status int)) (*kong.Kong, error
 			"lives":     strings.Join(live.Architectures(), ","),
 			"livearch":  liveArch(),
 			"volume":    live.DefaultVolume,
-			"tables":    strings.Join(image.PartTypes(), ","),
+			"tables":    strings.Join(image.PartTypes(), ", "),
 			"roottypes": strings.Join(image.RootTypes(), ","),
 			"boottypes": strings.Join(image.BootTypes(), ","),
 			"formats":   strings.Join(output.Names(), ", "),

@@ -141,6 +141,10 @@ func TestVersion(t *testing.T) {
 
 func TestWrongCommandLines(t *testing.T) {
 	const ports = " is not two ports, HOST:MACHINE"
+	machines := fmt.Sprintf("%q", "auto")
+	for _, name := range machine.Architectures() {
+		machines += fmt.Sprintf(",%q", name)
+	}
 	for line, want := range map[string]string{
 		"--frobnicate":                        "unknown flag --frobnicate",
 		"--image":                             "--image requires an argument",
@@ -151,7 +155,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"run --forward":                       "--forward requires an argument",
 		"run --timeout":                       "--timeout requires an argument",
 		"--image=a b":                         "unexpected argument b",
-		"--part-type=bsd":                     `--part-type must be one of "msdos","gpt" but got "bsd"`,
+		"--part-type=bsd":                     `--part-type must be one of "auto","msdos","gpt" but got "bsd"`,
 		"--swap=many":                         `--swap: size "many" is not a number with an optional unit (K, M, G, T: powers of 1024; KB, MB, GB, TB: powers of 1000)`,
 		"--image=a --dry-run=yaml":            `--dry-run: "yaml" is not a form of the plan (text, json)`,
 		"--image=a --dry-run json":            "unexpected argument json",
@@ -161,7 +165,9 @@ func TestWrongCommandLines(t *testing.T) {
 			"vmbuild: --hostname=- is not a host name (letters, digits and hyphens)",
 		"run":                            `expected "<image>"`,
 		"run --expect=( x.img":           "--expect: error parsing regexp: missing closing ): `(`",
-		"run --firmware=coreboot x.img":  `--firmware must be one of "auto","bios","uefi","secure-boot" but got "coreboot"`,
+		"run --firmware=coreboot x.img":  `--firmware must be one of "auto","bios","uefi","secure-boot","kernel","u-boot","open-firmware","boot-rom" but got "coreboot"`,
+		"run --board=pdp11 x.img":        "--board=pdp11: QEMU has machines that are boards orangepi-pc",
+		"run --arch=pdp11 x.img":         "--arch must be one of " + machines + ` but got "pdp11"`,
 		"run --forward=x x.img":          "--forward=x" + ports,
 		"run --forward=2222 x.img":       "--forward=2222" + ports,
 		"run --forward=2222: x.img":      "--forward=2222:" + ports,
@@ -188,9 +194,12 @@ func TestParseForward(t *testing.T) {
 	}
 }
 
+// testKey is the key in testdata/key.pub.
+const testKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL+6b3tFTaBINPYEkK/lBW94Upl/WQKFj5XOtgTCyd3m ann@m.example"
+
 // given are the options of a command line that has only --image=test.img --grub.
 func given(change func(*image.Options)) image.Options {
-	o := image.Options{Image: "test.img", Size: 1 << 30, Distribution: "stable", Arch: "amd64", PartType: "msdos",
+	o := image.Options{Image: "test.img", Size: 1 << 30, Distribution: "stable", Arch: "amd64",
 		RootType: "ext4", BootType: "ext2", Hostname: "debian", Grub: true}
 	change(&o)
 	return o
@@ -206,7 +215,7 @@ var options = []struct {
 	{"build", func(*image.Options) {}},
 	{"--size=4GB", func(o *image.Options) { o.Size = 4e9 }},
 	{"--distribution=bookworm", func(o *image.Options) { o.Distribution = "bookworm" }},
-	{"--arch=i386", func(o *image.Options) { o.Arch = "i386" }},
+	{"--arch=i386 --distribution=bookworm", func(o *image.Options) { o.Arch, o.Distribution = "i386", "bookworm" }},
 	{"--part-type=gpt --bootflag=legacy_boot", func(o *image.Options) { o.PartType, o.BootFlag = "gpt", "legacy_boot" }},
 	{"--roottype=ext3", func(o *image.Options) { o.RootType = "ext3" }},
 	{"--bootsize=200M --boottype=ext4 --bootoffset=8M", func(o *image.Options) {
@@ -261,7 +270,21 @@ var options = []struct {
 		o.NoACPID, o.Emulator = true, "/usr/bin/qemu-arm-static"
 	}},
 	{"--extlinux --no-mbr", func(o *image.Options) { o.Extlinux, o.NoMBR = true, true }},
+	{"--hybrid", func(o *image.Options) { o.Hybrid = true }},
+	{"--use-uefi --efi-vendor", func(o *image.Options) { o.UseUEFI, o.EFIVendor = true, true }},
+	{"--uki", func(o *image.Options) { o.Grub, o.UKI = false, true }},
+	{"--bootloader=u-boot --arch=armhf", func(o *image.Options) { o.Grub, o.Bootloader, o.Arch = false, "u-boot", "armhf" }},
+	{"--board=cubietruck --arch=auto", func(o *image.Options) { o.Grub, o.Board, o.Arch = false, "cubietruck", "" }},
 	{"--no-systemd-networkd --enable-dhcp", func(o *image.Options) { o.NoNetworkd, o.EnableDHCP = true, true }},
+	{"--grow --cloud-init --user=ann --ssh-key=testdata/key.pub --ssh-key=ann:testdata/key.pub", func(o *image.Options) {
+		o.Grow, o.CloudInit, o.Users = true, true, []string{"ann"}
+		o.SSHKeys = []image.SSHKey{{Line: testKey}, {User: "ann", Line: testKey}}
+	}},
+	{"--grow --no-grow --cloud-init --no-cloud-init", func(*image.Options) {}},
+	{"--cloud-init=testdata/seed", func(o *image.Options) {
+		o.CloudInit = true
+		o.CloudInitSeed, _ = filepath.Abs("testdata/seed")
+	}},
 	{"--no-update-initramfs --serial-console-command=/sbin/agetty,-a,ttyS0", func(o *image.Options) {
 		o.NoUpdateInitramfs, o.SerialCommand = true, "/sbin/agetty,-a,ttyS0"
 	}},
@@ -281,7 +304,10 @@ func TestDryRun(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			args := append(strings.Fields(c.args), "--grub")
+			args := strings.Fields(c.args)
+			if o.Grub {
+				args = append(args, "--grub")
+			}
 			if o.Image != "" {
 				args = append(args, "--image="+o.Image)
 			}

@@ -150,7 +150,7 @@ func TestWrongSettings(t *testing.T) {
 		{"a.yaml", "use_uefi: yes\n", `:1: there is no setting "use_uefi": it is written use-uefi`},
 		{"a.yaml", "--size: 1G\n", `:1: there is no setting "--size": it is written size`},
 		{"a.conf", "[config]\nsize = many\n", ":2: size: " + words},
-		{"a.yaml", "part-type: bsd\n", `:1: part-type: "bsd" is none of msdos, gpt`},
+		{"a.yaml", "part-type: bsd\n", `:1: part-type: "bsd" is none of auto, msdos, gpt`},
 		{"a.yaml", "package: {a: b}\n", ":1: package: a mapping stands where one value shall"},
 		{"a.yaml", "image: [a]\n", ":1: image: a list stands where one value shall"},
 		{"a.yaml", "image: true\n", ":1: image: true is yes or no in YAML: put a text that looks so in quotes"},
@@ -291,6 +291,8 @@ func randomLine(t *testing.T, r *rand.Rand) []string {
 			line = append(line, "--"+f.Name+"="+choices[r.IntN(len(choices))])
 		case f.Target.Type() == reflect.TypeFor[dryRun]():
 			line = append(line, "--"+f.Name+[]string{"", "=json", "=text"}[r.IntN(3)])
+		case f.Target.Type() == reflect.TypeFor[cloudInit]():
+			line = append(line, "--"+f.Name+[]string{"", "=seed", "=yes", "=a b/c"}[r.IntN(4)])
 		case f.Target.Type() == reflect.TypeFor[fileMode]():
 			line = append(line, fmt.Sprintf("--%s=%o", f.Name, r.IntN(0o1000)))
 		case f.Target.Kind() == reflect.Int, f.Target.Kind() == reflect.Int64:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,12 +17,13 @@ import (
 // runCmd is the command line of vmbuild run.
 type runCmd struct {
 	Image           string        `arg:"" help:"Disk image, raw or qcow2." placeholder:"IMAGE" type:"path"`
-	Arch            string        `help:"Debian architecture of the image: ${machines}." enum:"${machines}" default:"${arch}" placeholder:"ARCH"`
-	Firmware        string        `help:"What starts the image: ${enum}; auto looks at the image." enum:"auto,bios,uefi,secure-boot" default:"auto"`
+	Arch            string        `help:"Debian architecture of the image: ${enum}; auto is the board's, or this host's." enum:"auto,${machines}" default:"auto" placeholder:"ARCH"`
+	Board           string        `help:"Board that the image is for, started by its own boot ROM: ${machineboards}." placeholder:"NAME"`
+	Firmware        string        `help:"What starts the image: ${enum}; auto looks at the image; kernel reads kernel and initrd out of it." enum:"auto,${firmwares}" default:"auto"`
 	FirmwareDir     string        `help:"Start by the UEFI firmware in DIR: OVMF_CODE_4M.fd and OVMF_VARS_4M.fd, OVMF.fd, AAVMF_CODE.fd and AAVMF_VARS.fd, QEMU_EFI.fd, ..." placeholder:"DIR" type:"path"`
 	Accel           string        `help:"Run the machine by KVM or by translation: ${enum}; auto tries KVM." enum:"auto,kvm,tcg" default:"auto"`
-	Memory          int           `help:"Memory in MiB." default:"1024" placeholder:"MIB"`
-	Cpus            int           `help:"Processors." default:"1" placeholder:"N"`
+	Memory          int           `help:"Memory in MiB; by default 1024, or what the board has." placeholder:"MIB"`
+	Cpus            int           `help:"Processors; by default 1, or what the board has." placeholder:"N"`
 	Snapshot        bool          `help:"Forget what the machine writes; with --expect always so." negatable:""`
 	Forward         []string      `help:"Connect this host's port on the loopback address to one of the machine's (may be given more than once)." placeholder:"HOST:MACHINE" sep:"none"`
 	Expect          string        `help:"End as soon as the console prints what this regular expression matches; the exit status says whether it did." placeholder:"REGEXP"`
@@ -45,6 +47,13 @@ func (c *runCmd) Run(ctx context.Context, s Streams) error {
 	if c.FirmwareDir != "" && c.Firmware == string(machine.BIOS) {
 		return usageError{errors.New("--firmware-dir has UEFI firmware, which --firmware=bios does not start")}
 	}
+	if boards := machine.Boards(); c.Board != "" && !slices.Contains(boards, c.Board) {
+		return usageError{fmt.Errorf("--board=%s: QEMU has machines that are boards %s", c.Board, strings.Join(boards, ", "))}
+	}
+	arch := c.Arch
+	if arch == "auto" {
+		arch = ""
+	}
 	if _, err := regexp.Compile(c.Expect); err != nil {
 		return usageError{fmt.Errorf("--expect: %w", err)}
 	}
@@ -54,7 +63,7 @@ func (c *runCmd) Run(ctx context.Context, s Streams) error {
 	display := newDisplay(s.Err, false)
 	defer display.close()
 	return image.Run(ctx, image.RunOptions{
-		Image: c.Image, Arch: c.Arch, Firmware: machine.Firmware(c.Firmware), Accel: machine.Accel(c.Accel),
+		Image: c.Image, Arch: arch, Board: c.Board, Firmware: machine.Firmware(c.Firmware), Accel: machine.Accel(c.Accel),
 		FirmwareDir: c.FirmwareDir, MemoryMiB: c.Memory, CPUs: c.Cpus, Snapshot: c.Snapshot || c.Expect != "", Forward: forward,
 		Expect: c.Expect, Timeout: c.Timeout, Mirror: c.Mirror, IgnoreValidUntil: !c.CheckValidUntil,
 	}, s.In, s.Out, image.Host{Cache: c.cacheDir(), Temp: c.tempDir(), Event: display.show})

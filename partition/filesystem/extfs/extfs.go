@@ -1,8 +1,8 @@
 // Package extfs finds where files lie in an ext2, ext3 or ext4 that is a range of an image, for boot code that is told
 // sectors and not names. It reads the layout that the kernel's Documentation/filesystems/ext4 describes.
 //
-// It makes no filesystem, allocates nothing and reads no contents but those of directories. What it changes are single
-// fields, with the checksums over them; it must be the only one that looks at the image meanwhile.
+// It reads files, too, for who starts a kernel that is in an image. It makes no filesystem and allocates nothing; what it
+// changes are single fields, with the checksums over them. It must be the only one that looks at the image meanwhile.
 package extfs
 
 import (
@@ -124,7 +124,7 @@ func (v *Volume) readGroups(superblock int64) error {
 // Lookup finds a file by its path in the filesystem. Links are not followed.
 func (v *Volume) Lookup(name string) (*File, error) {
 	f, err := v.file(rootInode)
-	for part := range strings.SplitSeq(strings.Trim(name, "/"), "/") {
+	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return r == '/' }) {
 		if err == nil {
 			f, err = f.child(part)
 		}
@@ -168,29 +168,41 @@ func (f *File) Size() int64 {
 	return int64(uint64(le.Uint32(f.inode[0x6c:]))<<32 | uint64(le.Uint32(f.inode[0x04:])))
 }
 
-// child looks in a directory for a name: in all its blocks, since those of an index look like an empty entry.
+// child looks in a directory for a name.
 func (f *File) child(name string) (*File, error) {
-	const typeBits, directory = 0xf000, 0x4000
-	if le.Uint16(f.inode)&typeBits != directory {
-		return nil, errors.New("not a directory")
+	inode, err := f.find(func(entry string) bool { return entry == name })
+	switch {
+	case err != nil:
+		return nil, err
+	case inode == 0:
+		return nil, fmt.Errorf("there is no %q", name)
+	}
+	return f.volume.file(inode)
+}
+
+// find returns the inode of the first entry of a directory that is wanted, 0 if none is. It looks in all blocks, since
+// those of an index look like an empty entry.
+func (f *File) find(wanted func(name string) bool) (inode uint32, err error) {
+	if f.kind() != kindDirectory {
+		return 0, errors.New("not a directory")
 	}
 	m, err := f.readMap()
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
 	for _, number := range m.blocks {
 		block, err := f.volume.readBlock(number)
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		if inode := entryOf(block, name); inode != 0 {
-			return f.volume.file(inode)
+		if inode := findEntry(block, wanted); inode != 0 {
+			return inode, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no %q", name)
+	return 0, nil
 }
 
-// entryOf looks for a name in a block of a directory, a list of
+// findEntry looks for a name in a block of a directory, a list of
 //
 //	offset  bytes  field
 //	0       4      inode; 0: none
@@ -198,13 +210,13 @@ func (f *File) child(name string) (*File, error) {
 //	6       1      length of the name
 //	7       1      type
 //	8              name
-func entryOf(block []byte, name string) (inode uint32) {
+func findEntry(block []byte, wanted func(name string) bool) (inode uint32) {
 	for len(block) >= 8 {
 		length, nameLength := int(le.Uint16(block[4:])), int(block[6])
 		if length < 8+nameLength || length > len(block) {
 			return 0
 		}
-		if inode := le.Uint32(block); inode != 0 && string(block[8:8+nameLength]) == name {
+		if inode := le.Uint32(block); inode != 0 && wanted(string(block[8:8+nameLength])) {
 			return inode
 		}
 		block = block[length:]

@@ -39,6 +39,9 @@ const (
 	extentFile  = 13
 	reservedOne = 14
 	holedFile   = 15
+	shortLink   = 16
+	longLink    = 17
+	linkBlock   = 18 // block
 	tinyBlocks  = 64
 )
 
@@ -67,7 +70,8 @@ func tiny() memory {
 		length int
 	}{
 		{rootInode, ".", 12}, {0, "gone", 12}, {0, "mapped", 16}, {mappedFile, "mapped", 16}, {extentFile, "extents", 16},
-		{reservedOne, "reserved", 16}, {holedFile, "holed", block - 88},
+		{reservedOne, "reserved", 16}, {holedFile, "holed", 16},
+		{shortLink, "short", 16}, {longLink, "long", block - 120},
 	} {
 		le.PutUint32(entries, e.inode)
 		le.PutUint16(entries[4:], uint16(e.length))
@@ -103,6 +107,13 @@ func tiny() memory {
 	holed := m.addInode(holedFile, 0x81a4, 3*block, hasExtents)
 	header(holed, 1, 4, 0)
 	extent(holed[12:], 0, 1, 55)
+	copy(m[start+55*block:], "beginning")
+
+	copy(m.addInode(shortLink, 0xa1ff, 59, 0), strings.Repeat("s", 59))
+	long := m.addInode(longLink, 0xa1ff, 60, hasExtents)
+	header(long, 1, 4, 0)
+	extent(long[12:], 0, 1, linkBlock)
+	copy(m[start+linkBlock*block:], strings.Repeat("l", 60))
 	return m
 }
 
@@ -152,6 +163,89 @@ func TestSectors(t *testing.T) {
 			got = err.Error()
 		}
 		if got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// Contents are the blocks in their order; holes and reserved extents are zeroes, and the last block ends with the file.
+func TestContents(t *testing.T) {
+	m := tiny()
+	for i := range 44 {
+		copy(m[start+(firstFree+i)*block:], fmt.Sprintf("block %d;", firstFree+i))
+	}
+	v, err := Open(m, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zeroes := func(n int) string { return strings.Repeat("\x00", n) }
+	blocks := func(numbers ...int) string {
+		var text strings.Builder
+		for _, n := range numbers {
+			text.Write(m[start+n*block:][:block])
+		}
+		return text.String()
+	}
+	for name, want := range map[string]string{
+		"/mapped":   blocks(32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 40, 42)[:13*block+600],
+		"/extents":  blocks(50, 51, 45, 46, 47),
+		"/reserved": blocks(55) + zeroes(2*block),
+		"/holed":    blocks(55) + zeroes(2*block),
+		"/short":    "read inode 16: it is no regular file",
+		"/":         "read inode 2: it is no regular file",
+	} {
+		f, err := v.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		n, err := f.WriteTo(&text)
+		got := text.String()
+		switch {
+		case err != nil:
+			got = err.Error()
+		case n != f.Size():
+			t.Errorf("%s: %d bytes of %d", name, n, f.Size())
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestLinksAndNames(t *testing.T) {
+	v, err := Open(tiny(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"/short":  strings.Repeat("s", 59),
+		"long":    strings.Repeat("l", 60),
+		"/mapped": "inode 12 is no symbolic link",
+		"/":       "inode 2 is no symbolic link",
+	} {
+		f, err := v.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.Link()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	for name, want := range map[string]string{
+		"/":       "[extents holed long mapped reserved short] <nil>",
+		"/mapped": "[] read the directory in inode 12: not a directory",
+	} {
+		f, err := v.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, err := f.Names()
+		if got := fmt.Sprint(names, " ", err); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
@@ -231,7 +325,7 @@ func TestOpenErrors(t *testing.T) {
 
 // A damaged filesystem gives errors, whatever is damaged.
 func FuzzLookup(f *testing.F) {
-	for _, name := range []string{"/extents", "/mapped", "/reserved"} {
+	for _, name := range []string{"/extents", "/mapped", "/reserved", "/short", "/long", "/"} {
 		f.Add(uint16(start+2*1024), []byte{0, 0, 0, 0}, name)
 	}
 	f.Fuzz(func(t *testing.T, at uint16, damage []byte, name string) {
@@ -248,6 +342,9 @@ func FuzzLookup(f *testing.F) {
 			}
 			return
 		}
+		_, _ = file.WriteTo(io.Discard)
+		_, _ = file.Link()
+		_, _ = file.Names()
 		_, _ = file.Sectors()
 		_ = file.Fill()
 		_ = file.SetImmutable()
