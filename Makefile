@@ -21,8 +21,9 @@ test: vet ## Run the tests that need only Go (more with VMBUILD_TEST=net,build,b
 test-all: ## Run all tests: a Debian mirror, namespaces, judging programs and QEMU are needed
 	$(MAKE) test VMBUILD_TEST=net,build,boot
 
-boot: ## Start every image there is a test of (more than test-all: the whole matrix, half an hour)
-	VMBUILD_TEST=net,build,boot,matrix $(GO) test -timeout=90m -count=1 -v -run='^Test(First)?Boot$$' ./cmd/vmbuild
+boot: ## Start every image there is a test of (hours), and keep what their consoles print in consoles/
+	VMBUILD_TEST=net,build,boot,matrix VMBUILD_CONSOLES=$(or $(VMBUILD_CONSOLES),$(CURDIR)/consoles) \
+		$(GO) test -timeout=6h -count=1 -v -run='^Test(First)?Boot$$' ./cmd/vmbuild
 
 yarns: ## Run the scenarios of yarns/: plans, and with TESTS=build real builds too (packages from MIRROR=URL)
 	VMBUILD_TEST=$(if $(filter build,$(TESTS)),net$(comma)build) MIRROR=$(MIRROR) \
@@ -61,7 +62,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 	done
 
 clean: ## Remove what these targets have made
-	rm -f vmbuild coverage.out
+	rm -rf vmbuild coverage.out consoles
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

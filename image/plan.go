@@ -244,7 +244,7 @@ func check(o Options) (target, []string) {
 	}
 	if o.Board != "" {
 		if t.board, err = bootloader.LookupBoard(o.Board); err != nil {
-			refuse("--board: %v", err)
+			refuse("--board=%s is not a board that vmbuild knows: --board=list prints them", o.Board)
 		}
 	}
 	if t.opts, err = o.debootstrapOpts(); err != nil {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"vmbuild/bootloader"
 	"vmbuild/hooks"
 	"vmbuild/image"
 )
@@ -50,7 +54,7 @@ type buildCmd struct {
 	Hybrid               bool   `help:"Start by BIOS and by UEFI alike (the default of gpt disks on amd64)." negatable:"" whole:"" group:"Boot"`
 	Uki                  bool   `help:"Start unified kernel images by systemd-boot." negatable:"" whole:"" group:"Boot"`
 	EfiVendor            bool   `help:"Put the boot loader into EFI/debian of the EFI system partition, too, for boot entries of the firmware." negatable:"" whole:"" group:"Boot"`
-	Board                string `help:"Make the image for this board, with Debian's U-Boot: ${boards}." placeholder:"NAME" whole:"" group:"Boot"`
+	Board                string `help:"Make the image for this board, with Debian's U-Boot; --board=list prints the names." placeholder:"NAME" whole:"" group:"Boot"`
 	Bootloader           string `help:"Install this boot loader: ${loaders}." placeholder:"NAME" whole:"" group:"Boot"`
 	Mbr                  bool   `help:"Write the boot code that EXTLINUX needs in the first sector." default:"true" negatable:"" group:"Boot"`
 	SerialConsole        bool   `help:"Boot messages and a login on the first serial port too." default:"true" negatable:"" group:"Boot"`
@@ -160,6 +164,17 @@ func (c *buildCmd) options() (o image.Options, notes []string, err error) {
 	return o, notes, err
 }
 
+// listBoards prints the table of boards.
+func listBoards(out io.Writer) error {
+	boards := bootloader.Boards()
+	slices.SortFunc(boards, func(a, b bootloader.Board) int { return strings.Compare(a.Name, b.Name) })
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	for _, b := range boards {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", b.Name, b.Arch, b.Title)
+	}
+	return w.Flush()
+}
+
 // hooks lists the hooks beside --customize: those of directories first, then commands.
 func (c *buildCmd) hooks() (list []hooks.Hook, notes []string, err error) {
 	for _, dir := range c.HookDir {
@@ -217,6 +232,9 @@ func (c *buildCmd) Run(ctx context.Context, k *kong.Context, s Streams) error {
 }
 
 func (c *buildCmd) build(ctx context.Context, s surroundings) error {
+	if c.Board == "list" {
+		return listBoards(s.Out)
+	}
 	o, notes, err := c.options()
 	if err != nil {
 		return err

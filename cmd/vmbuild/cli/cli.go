@@ -109,7 +109,6 @@ func newParser(c *commands, s Streams, exit func(status int)) (*kong.Kong, error
 			"version":   version(),
 			"arch":      hostArch(),
 			"arches":    strings.Join(arch.Names(), ", "),
-			"boards":    strings.Join(bootloader.BoardNames(), ", "),
 			"loaders":   strings.Join(bootloader.Names(), ", "),
 			"disks":     strings.Join(diskFormats(), ", "),
 			"clusters":  strings.Join(qcow2.Compressions(), ","),
