@@ -27,8 +27,8 @@ import (
 type systemdBoot struct{}
 
 const (
-	// systemdBootESP has room for three images, of 49 MB on amd64 and 75 MB on arm64: apt keeps the running kernel and one
-	// other, beside which a third is installed.
+	// systemdBootESP has room for three images, of 48 MB on amd64 and some 75 MB on arm64, whose kernel is not
+	// compressed: apt keeps the running kernel and one other, beside which a third is installed.
 	systemdBootESP = 256 << 20
 
 	systemdBootFiles = "/usr/lib/systemd/boot/efi"

@@ -239,7 +239,7 @@ func (b *build) configureLoader(ctx context.Context, target chroot.Runner, root 
 
 func (b *build) loaderTarget(target chroot.Runner, root string) bootloader.Target {
 	return bootloader.Target{
-		Arch: b.arch, Root: root, Runner: target, Layout: b.plan.Layout, Console: b.plan.Console, Serial: b.plan.Serial,
+		Arch: b.arch, Root: root, Runner: target, Layout: b.plan.Layout, Console: b.plan.Console, Serial: b.plan.Serial, Cmdline: b.plan.Cmdline,
 		NoMBR: b.plan.NoMBR, Vendor: b.plan.EFIVendor,
 	}
 }

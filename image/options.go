@@ -56,6 +56,7 @@ type Options struct {
 	Hybrid     bool   `json:",omitzero"` // --hybrid
 	UKI        bool   `json:",omitzero"` // --uki
 	EFIVendor  bool   `json:",omitzero"` // --efi-vendor
+	Append     string `json:",omitzero"` // --append: arguments of the kernel
 
 	Hostname         string   `json:",omitzero"`
 	RootPassword     string   `json:",omitzero"` // plain text; empty: root logs in without a password, unless LockRootPassword

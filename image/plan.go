@@ -34,6 +34,7 @@ type Plan struct {
 	Board          string            `json:"board,omitempty"`   // that U-Boot is for; empty: the machine has its own
 	Console        string            `json:"console,omitempty"` // serial port, device below /dev
 	EFIVendor      bool              `json:"efiVendor,omitempty"`
+	Cmdline        []string          `json:"cmdline,omitempty"`       // further arguments of the kernel
 	CloudInitSeed  string            `json:"cloudInitSeed,omitempty"` // directory with NoCloud's files
 	Serial         bool              `json:"serial"`                  // kernel and boot loader use the first serial port too
 	Layout         *partition.Layout `json:"layout,omitempty"`        // of the disk; nil: none of the products is one
@@ -86,7 +87,7 @@ func NewPlan(o Options) (*Plan, error) {
 		Products: target.products, Rootfs: spec(o, target), System: config, Bootloader: target.loader.Name(),
 		Serial: !o.NoSerialConsole, NoMBR: o.NoMBR, Seed: hex.EncodeToString(seed[:]), Epoch: o.Epoch,
 		Offline: o.Offline, AptMirror: o.AptMirror, Emulator: o.Emulator, Owner: o.Owner, Allocate: o.NoSparse, PkgList: o.PkgList,
-		Board: o.Board, Console: target.console(o), EFIVendor: o.EFIVendor, CloudInitSeed: o.CloudInitSeed,
+		Board: o.Board, Console: target.console(o), EFIVendor: o.EFIVendor, Cmdline: strings.Fields(o.Append), CloudInitSeed: o.CloudInitSeed,
 		EarlyInitramfs: o.NoUpdateInitramfs, Hooks: o.hooks(), Notes: target.notes,
 	}
 	if !hasDisk(p.Products) {
@@ -274,6 +275,9 @@ func check(o Options) (target, []string) {
 	}
 	if err := t.chooseLoader(o); err != nil {
 		refuse("%v", err)
+	}
+	if t.loader != nil && t.loader.Name() == noLoader && o.Append != "" {
+		refuse("--append: there is no boot loader that would tell the kernel")
 	}
 	return t, problems
 }

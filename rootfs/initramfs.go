@@ -62,6 +62,9 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 	}
 	b.Event(Event{Stage: "initramfs"})
 	layer, _, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
+		if err := s.numberEntries(); err != nil {
+			return err
+		}
 		for _, v := range versions {
 			if err := s.generate(ctx, target, v); err != nil {
 				return err
@@ -141,6 +144,37 @@ func (s *Stack) tellRootType() (forget func() error, err error) {
 		return forget, errors.Join(err, forget())
 	}
 	return forget, nil
+}
+
+// walkedByGenerators are directories of which generators take what they find.
+var walkedByGenerators = []string{"lib/modules", "lib/firmware"}
+
+// numberEntries has overlayfs number the entries of those directories. On ext4 they have offsets of 64 bits, for which
+// emulated programs of a 32-bit architecture have no room: readdir(3) ends before its time with EOVERFLOW, and dracut-install
+// leaves out most drivers without a word. Overlayfs itself counts the entries of a directory that is in more than one layer,
+// and setting a directory's time copies it, but not what is in it, to the upper one.
+func (s *Stack) numberEntries() error {
+	root, err := os.OpenRoot(s.Dir)
+	if err != nil {
+		return fmt.Errorf("prepare the initramfs: %w", err)
+	}
+	defer root.Close()
+	for _, dir := range walkedByGenerators {
+		err := fs.WalkDir(root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
+			if err != nil || !e.IsDir() {
+				return err
+			}
+			info, err := e.Info()
+			if err != nil {
+				return err
+			}
+			return root.Chtimes(name, info.ModTime(), info.ModTime())
+		})
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("prepare the initramfs: %w", err)
+		}
+	}
+	return nil
 }
 
 // generate makes the initramfs of one kernel.
@@ -236,7 +270,7 @@ func copyFile(in, out *os.Root, name string) error {
 // initramfsKey names the initramfs by what it is made of.
 func (s *Stack) initramfsKey() (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "initramfs 4\n%s\n%d\n%s\n", s.layer, s.epoch.Unix(), s.RootType)
+	fmt.Fprintf(h, "initramfs 5\n%s\n%d\n%s\n", s.layer, s.epoch.Unix(), s.RootType)
 	if err := hashFSTab(h, filepath.Join(s.Dir, "etc/fstab")); err != nil {
 		return "", fmt.Errorf("name the initramfs: %w", err)
 	}

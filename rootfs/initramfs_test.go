@@ -3,11 +3,15 @@ package rootfs
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -16,6 +20,8 @@ import (
 
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/layer"
+	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/offers"
 )
 
 func TestKernels(t *testing.T) {
@@ -32,6 +38,81 @@ func TestKernels(t *testing.T) {
 	}
 	if got, err := kernels(t.TempDir()); got != nil || err != nil {
 		t.Errorf("in a tree without /boot: %v, %v", got, err)
+	}
+}
+
+// TestNumberEntries: a directory that generators walk has offsets for which a 32-bit program has room, and its time.
+func TestNumberEntries(t *testing.T) {
+	offers.Need(t, "build")
+	callers := map[string]*syscall.Credential{"as caller": nil}
+	if os.Getuid() == 0 {
+		callers["ordinary user"], _ = ordinaryUser(t)
+	}
+	for caller, as := range callers {
+		got, err := inNamespaces(t, as, "number", foreignJob{Temp: workFor(t, as)})
+		if want := `["64 names, offsets below 128: true","2023-11-14T22:13:20Z"]`; strings.TrimSpace(got) != want || err != nil {
+			t.Errorf("%s: %v\ngot  %s\nwant %s", caller, err, got, want)
+		}
+	}
+}
+
+// numberInside looks at a directory of modules in a tree over a layer.
+func numberInside(_ context.Context, c namespace.Call) error {
+	var j foreignJob
+	if err := json.Unmarshal(c.Payload, &j); err != nil {
+		return err
+	}
+	at := func(name string) string { return filepath.Join(j.Temp, name) }
+	const modules, when = "usr/lib/modules/6.12/kernel", 1700000000
+	s := &Stack{Dir: at("tree"), upper: at("upper")}
+	err := errors.Join(os.MkdirAll(at("lower/"+modules), 0o755), os.Symlink("usr/lib", at("lower/lib")))
+	for _, dir := range []string{"tree", "upper", "work"} {
+		err = errors.Join(err, os.Mkdir(at(dir), 0o755))
+	}
+	for n := range 64 {
+		err = errors.Join(err, os.WriteFile(at(fmt.Sprintf("lower/%s/%d.ko", modules, n)), nil, 0o644))
+	}
+	err = errors.Join(err, os.Chtimes(at("lower/"+modules), time.Unix(when, 0), time.Unix(when, 0)))
+	if err == nil {
+		err = chroot.Overlay([]string{at("lower")}, s.upper, at("work"), s.Dir)
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Unmount(s.Dir, unix.MNT_DETACH)
+	if err := s.numberEntries(); err != nil {
+		return err
+	}
+	names, largest, err := offsets(filepath.Join(s.Dir, modules))
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(filepath.Join(s.Dir, modules))
+	if err != nil {
+		return err
+	}
+	return c.Send([]string{
+		fmt.Sprintf("%d names, offsets below 128: %t", names, largest < 128), info.ModTime().UTC().Format(time.RFC3339),
+	})
+}
+
+// offsets counts the names in a directory and gives the largest offset among them, as getdents64(2) has it.
+func offsets(dir string) (names int, largest uint64, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer d.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := unix.Getdents(int(d.Fd()), buffer)
+		if err != nil || n == 0 {
+			return names - 2, largest, err // without . and ..
+		}
+		for entry := buffer[:n]; len(entry) > 0; entry = entry[binary.NativeEndian.Uint16(entry[16:]):] {
+			names++
+			largest = max(largest, binary.NativeEndian.Uint64(entry[8:]))
+		}
 	}
 }
 

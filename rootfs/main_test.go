@@ -12,7 +12,7 @@ func TestMain(m *testing.M) {
 	switch {
 	case namespace.Inner():
 		os.Exit(namespace.Serve(map[string]namespace.Handler{
-			"emulate": emulateInside, "foreign": foreignInside, "second": secondStageInside,
+			"emulate": emulateInside, "foreign": foreignInside, "second": secondStageInside, "number": numberInside,
 		}))
 	case os.Args[0] == emulateWord:
 		os.Exit(outsideEmulation())

@@ -27,6 +27,10 @@ type system struct {
 	version string        // of the kernel
 }
 
+// patience is what systemd gives a serial port, or another device, to appear. On a busy host, an emulated machine needs more
+// than the 90 s that it has by default, and would then start no login.
+const patience = "systemd.default_device_timeout_sec=600"
+
 // kernelArguments copies the image's kernel and initrd into a directory and returns QEMU's options for them. The kernel
 // is told its root filesystem, and its console by package arch's table.
 func (m Machine) kernelArguments(model model, dir string) ([]string, error) {
@@ -47,7 +51,8 @@ func (d *disk) kernelArguments(model model, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"-append", fmt.Sprintf("root=%s ro console=%s", s.device, model.Arch.Console)}
+	cmdline := fmt.Sprintf("root=%s ro console=%s %s %s", s.device, model.Arch.Console, patience, model.append)
+	args := []string{"-append", strings.TrimSpace(cmdline)}
 	add := func(option string, volume *extfs.Volume, name string) error {
 		target := filepath.Join(dir, path.Base(name))
 		args = append(args, option, target)

@@ -123,13 +123,13 @@ func TestKernelArguments(t *testing.T) {
 				"etc/fstab": "UUID=11-22 / ext4 defaults 0 1\n", "vmlinuz": "-> boot/vmlinuz-6.9", "boot/vmlinuz-6.9": large,
 				"boot/vmlinuz-6.10": "other", "boot/initrd.img-6.9": "initrd", "boot/initrd.img-6.10": "other",
 			}},
-			"-append root=UUID=11-22 ro console=ttysclp0 -kernel DIR/vmlinuz-6.9 -initrd DIR/initrd.img-6.9",
+			"-append root=UUID=11-22 ro console=ttysclp0 systemd.default_device_timeout_sec=600 -kernel DIR/vmlinuz-6.9 -initrd DIR/initrd.img-6.9",
 			map[string]string{"vmlinuz-6.9": large, "initrd.img-6.9": "initrd"},
 		},
 		{
 			"highest version", "mips64el",
 			[]map[string]string{{"etc/fstab": "/dev/vda1 / ext4\n", "boot/vmlinux-6.9-5kc-malta": "old", "boot/vmlinux-6.10-5kc-malta": "new"}},
-			"-append root=/dev/vda1 ro console=ttyS0 -kernel DIR/vmlinux-6.10-5kc-malta",
+			"-append root=/dev/vda1 ro console=ttyS0 systemd.default_device_timeout_sec=600 -kernel DIR/vmlinux-6.10-5kc-malta",
 			map[string]string{"vmlinux-6.10-5kc-malta": "new"},
 		},
 		{
@@ -138,7 +138,7 @@ func TestKernelArguments(t *testing.T) {
 				{"vmlinuz-6.9": "kernel", "vmlinuz-6.10": "new"},
 				{"etc/fstab": "UUID=11-22 / ext4 defaults 0 1\n", "boot/empty": "", "vmlinuz": "-> boot/vmlinuz-6.9"},
 			},
-			"-append root=UUID=11-22 ro console=ttysclp0 -kernel DIR/vmlinuz-6.9",
+			"-append root=UUID=11-22 ro console=ttysclp0 systemd.default_device_timeout_sec=600 -kernel DIR/vmlinuz-6.9",
 			map[string]string{"vmlinuz-6.9": "kernel"},
 		},
 		{
@@ -147,7 +147,7 @@ func TestKernelArguments(t *testing.T) {
 				{"etc/fstab": "UUID=11-22 / ext4\n", "usr/lib/linux-image-6.9-rpi/bcm2835-rpi-zero.dtb": "tree"},
 				{"vmlinuz-6.9-rpi": "kernel", "vmlinuz-6.10-rpi": "other", "vmlinuz": "-> vmlinuz-6.9-rpi", "initrd.img-6.9-rpi": "initrd"},
 			},
-			"-append root=UUID=11-22 ro console=ttyAMA0 -kernel DIR/vmlinuz-6.9-rpi -initrd DIR/initrd.img-6.9-rpi -dtb DIR/bcm2835-rpi-zero.dtb",
+			"-append root=UUID=11-22 ro console=ttyAMA0 systemd.default_device_timeout_sec=600 initcall_blacklist=bcm2835_power_driver_init -kernel DIR/vmlinuz-6.9-rpi -initrd DIR/initrd.img-6.9-rpi -dtb DIR/bcm2835-rpi-zero.dtb",
 			map[string]string{"vmlinuz-6.9-rpi": "kernel", "initrd.img-6.9-rpi": "initrd", "bcm2835-rpi-zero.dtb": "tree"},
 		},
 		{

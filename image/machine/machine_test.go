@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"vmbuild/bootloader"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
 )
@@ -102,6 +103,9 @@ func TestModels(t *testing.T) {
 		}
 		if m.Arch.UEFI() && m.board == "" && !m.can(UEFI) {
 			t.Errorf("%s: Debian starts it by UEFI, its machine does not", name)
+		}
+		if board, err := bootloader.LookupBoard(m.board); m.board != "" && (err != nil || board.Arch != m.Arch.Name) {
+			t.Errorf("%s: board of %q, %v", name, board.Arch, err)
 		}
 		if packages := (Machine{Arch: m.Arch, Board: m.board}).Packages(); !slices.Equal(packages, m.packages) {
 			t.Errorf("%s: %v", name, packages)

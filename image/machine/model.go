@@ -33,6 +33,7 @@ type model struct {
 
 	// Below a kernel's directory of device trees; empty: QEMU makes one, or the firmware does.
 	deviceTree string
+	append     string // what a kernel that QEMU loads is told besides its root filesystem and console
 
 	probe []byte // program that tries KVM, see race; nil: KVM only when it is asked for
 }

@@ -63,6 +63,8 @@ func models() []model {
 			cpus:       1,
 			firmware:   []Firmware{Kernel},
 			deviceTree: "bcm2835-rpi-zero.dtb",
+			// The driver reads a register that QEMU's machine does not have, and the kernel ends in an oops.
+			append: "initcall_blacklist=bcm2835_power_driver_init",
 		},
 		{
 			Arch:     row("armhf"),

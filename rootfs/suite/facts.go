@@ -42,9 +42,9 @@ func (s Suite) Kernel(arch, today string) (string, error) {
 		switch {
 		case k.arch != arch:
 		case !s.Since(k.first):
-			return "", fmt.Errorf("Debian %s has no kernel for %s: the first release that has is %s", s.Codename, arch, k.first)
+			return "", fmt.Errorf("there is no kernel for %s in Debian %s: the first release with one is %s", arch, s.Codename, k.first)
 		case k.last != "" && row(s.Codename) > row(k.last):
-			return "", fmt.Errorf("Debian %s has no kernel for %s: the last release that has is %s", s.Codename, arch, k.last)
+			return "", fmt.Errorf("there is no kernel for %s in Debian %s: the last release with one is %s", arch, s.Codename, k.last)
 		}
 	}
 	if name, ok := s.Kernels[arch]; ok {

@@ -70,11 +70,11 @@ func TestReleasesWithKernels(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	sid, _ := find("sid")
-	if _, err := sid.Kernel("i386", ""); fmt.Sprint(err) != "Debian sid has no kernel for i386: the last release that has is bookworm" {
+	if _, err := sid.Kernel("i386", ""); fmt.Sprint(err) != "there is no kernel for i386 in Debian sid: the last release with one is bookworm" {
 		t.Error(err)
 	}
 	jessie, _ := find("jessie")
-	if _, err := jessie.Kernel("riscv64", ""); fmt.Sprint(err) != "Debian jessie has no kernel for riscv64: the first release that has is trixie" {
+	if _, err := jessie.Kernel("riscv64", ""); fmt.Sprint(err) != "there is no kernel for riscv64 in Debian jessie: the first release with one is trixie" {
 		t.Error(err)
 	}
 }

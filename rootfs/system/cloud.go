@@ -105,7 +105,8 @@ func writeSecret(root *os.Root, name string, data []byte) error {
 // CheckSeed says why cloud-init cannot do what a seed says: it sets up networks only by what the system has for them.
 func (c CloudInit) CheckSeed(s Seed) error {
 	if _, ok := s["network-config"]; ok && c.Renderer == "" {
-		return errors.New("cloud-init of this release cannot set up systemd-networkd: leave network-config out, or take --no-systemd-networkd")
+		return errors.New("cloud-init of this release cannot set up systemd-networkd: " +
+			"leave network-config out, or take --no-systemd-networkd")
 	}
 	return nil
 }

@@ -56,6 +56,7 @@ type buildCmd struct {
 	EfiVendor            bool   `help:"Put the boot loader into EFI/debian of the EFI system partition, too, for boot entries of the firmware." negatable:"" whole:"" group:"Boot"`
 	Board                string `help:"Make the image for this board, with Debian's U-Boot; --board=list prints the names." placeholder:"NAME" whole:"" group:"Boot"`
 	Bootloader           string `help:"Install this boot loader: ${loaders}." placeholder:"NAME" whole:"" group:"Boot"`
+	Append               string `help:"Start the kernel with these arguments too." placeholder:"ARGUMENTS" whole:"" group:"Boot"`
 	Mbr                  bool   `help:"Write the boot code that EXTLINUX needs in the first sector." default:"true" negatable:"" group:"Boot"`
 	SerialConsole        bool   `help:"Boot messages and a login on the first serial port too." default:"true" negatable:"" group:"Boot"`
 	SerialConsoleCommand string `help:"Run CMD on that port instead of the system's own login." placeholder:"CMD" group:"Boot"`
@@ -119,7 +120,7 @@ func (c *buildCmd) options() (o image.Options, notes []string, err error) {
 		PartType: c.PartType, RootType: c.Roottype, BootSize: c.Bootsize, BootType: c.Boottype,
 		BootOffset: c.Bootoffset, BootFlag: c.Bootflag, Swap: c.Swap, ESPSize: c.EspSize,
 		Grub: c.Grub, UseUEFI: c.UseUefi, NoMBR: !c.Mbr, Hybrid: c.Hybrid, UKI: c.Uki, EFIVendor: c.EfiVendor,
-		Board: c.Board, Bootloader: c.Bootloader,
+		Board: c.Board, Bootloader: c.Bootloader, Append: c.Append,
 		Extlinux: c.Extlinux != nil && *c.Extlinux, NoExtlinux: c.Extlinux != nil && !*c.Extlinux,
 		NoSerialConsole: !c.SerialConsole, SerialCommand: c.SerialConsoleCommand, NoUpdateInitramfs: !c.UpdateInitramfs,
 		Mirror: c.Mirror, Security: c.SecurityMirror, NoUpdates: !c.Updates, ConfigureApt: c.ConfigureApt, AptMirror: c.AptMirror,

@@ -272,6 +272,7 @@ var options = []struct {
 	{"--extlinux --no-mbr", func(o *image.Options) { o.Extlinux, o.NoMBR = true, true }},
 	{"--hybrid", func(o *image.Options) { o.Hybrid = true }},
 	{"--use-uefi --efi-vendor", func(o *image.Options) { o.UseUEFI, o.EFIVendor = true, true }},
+	{"--append=quiet", func(o *image.Options) { o.Append = "quiet" }},
 	{"--uki", func(o *image.Options) { o.Grub, o.UKI = false, true }},
 	{"--bootloader=u-boot --arch=armhf", func(o *image.Options) { o.Grub, o.Bootloader, o.Arch = false, "u-boot", "armhf" }},
 	{"--board=cubietruck --arch=auto", func(o *image.Options) { o.Grub, o.Board, o.Arch = false, "cubietruck", "" }},
