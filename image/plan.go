@@ -65,6 +65,7 @@ const MinimumSize Size = 100 * mib
 const (
 	minimumSwap Size = 256 * mib
 	minimumESP  Size = 5 * mib
+	vendorESP   Size = 20 * mib // the loader in EFI/BOOT and in the vendor's directory, 6 MB each, and room to replace its largest file
 )
 
 // NewPlan decides all that can be decided from the options and the tables. It refuses with a *RefusedError that names
@@ -323,8 +324,12 @@ func checkUEFI(o Options, a arch.Arch, refuse func(string, ...any)) {
 	if !o.UseUEFI && !o.Hybrid && !o.UKI && o.ESPSize != 0 {
 		refuse("--esp-size is the size of the EFI system partition, which only --use-uefi, --hybrid and --uki make")
 	}
-	if o.ESPSize != 0 && o.ESPSize < minimumESP {
-		refuse("--esp-size=%s: an EFI system partition needs at least %s", o.ESPSize, minimumESP)
+	least := minimumESP
+	if o.Hybrid || o.EFIVendor {
+		least = vendorESP
+	}
+	if o.ESPSize != 0 && o.ESPSize < least {
+		refuse("--esp-size=%s: an EFI system partition needs at least %s", o.ESPSize, least)
 	}
 }
 

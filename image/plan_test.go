@@ -57,6 +57,7 @@ func TestRefusals(t *testing.T) {
 		"unknown loader":      {func(o *Options) { o.Bootloader = "lilo" }, []string{"--bootloader=lilo", "extlinux", "u-boot"}},
 		"unknown board":       {func(o *Options) { o.Grub, o.Board = false, "toaster" }, []string{"--board=toaster", "--board=list"}},
 		"nobody to tell it":   {func(o *Options) { o.Grub, o.NoExtlinux, o.Append = false, true, "quiet" }, []string{"--append", "no boot loader"}},
+		"small hybrid ESP":    {func(o *Options) { o.Hybrid, o.ESPSize = true, 19*mib }, []string{"--esp-size=19M", "20M"}},
 		"vendor without ESP":  {func(o *Options) { o.EFIVendor = true }, []string{"--efi-vendor", "--use-uefi"}},
 		"no kernel there":     {func(o *Options) { o.Arch = "i386" }, []string{"--arch=i386", "no kernel", "bookworm", "--no-kernel"}},
 		"board of another":    {func(o *Options) { o.Grub, o.Board, o.Arch = false, "cubietruck", "amd64" }, []string{"cubietruck", "armhf", "amd64"}},

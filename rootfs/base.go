@@ -25,6 +25,7 @@ type Base struct {
 	Hit   bool      // it was in the cache already
 	key   string
 	skip  []string
+	arch  string
 }
 
 // Parts of a layer.
@@ -50,7 +51,7 @@ func (b *Builder) Base(ctx context.Context, l *Lock) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Dir: filepath.Join(dir, layerRoot), Epoch: made.clamp(), Hit: hit, key: key, skip: l.Skip}, nil
+	return &Base{Dir: filepath.Join(dir, layerRoot), Epoch: made.clamp(), Hit: hit, key: key, skip: l.Skip, arch: l.Arch}, nil
 }
 
 func readLock(path string) (*Lock, error) {

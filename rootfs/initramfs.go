@@ -3,6 +3,7 @@ package rootfs
 import (
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,7 +18,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/emulation"
 	"vmbuild/rootfs/tree"
 )
 
@@ -62,8 +65,10 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 	}
 	b.Event(Event{Stage: "initramfs"})
 	layer, _, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
-		if err := s.numberEntries(); err != nil {
-			return err
+		if narrow(s.arch) {
+			if err := s.numberEntries(); err != nil {
+				return err
+			}
 		}
 		for _, v := range versions {
 			if err := s.generate(ctx, target, v); err != nil {
@@ -144,6 +149,12 @@ func (s *Stack) tellRootType() (forget func() error, err error) {
 		return forget, errors.Join(err, forget())
 	}
 	return forget, nil
+}
+
+// narrow says whether programs of an architecture have 32 bits and are emulated.
+func narrow(name string) bool {
+	a, err := arch.Lookup(name)
+	return err == nil && a.ELF.Class == elf.ELFCLASS32 && !emulation.Native(a)
 }
 
 // walkedByGenerators are directories of which generators take what they find.

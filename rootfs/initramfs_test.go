@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/layer"
 	"vmbuild/rootfs/namespace"
@@ -372,4 +374,19 @@ func newBuilder(t *testing.T) *Builder {
 	}
 	t.Cleanup(func() { cache.Close() })
 	return &Builder{Cache: cache, Event: func(Event) {}, Log: &bytes.Buffer{}, Temp: t.TempDir(), IDMap: "0 0 1"}
+}
+
+func TestNarrow(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("another processor emulates others")
+	}
+	var names []string
+	for _, a := range arch.All() {
+		if narrow(a.Name) {
+			names = append(names, a.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"armel", "armhf"}, names); diff != "" { // i386's run without emulation
+		t.Error(diff)
+	}
 }

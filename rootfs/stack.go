@@ -23,6 +23,7 @@ type Stack struct {
 	layer    string // key of the layer
 	epoch    time.Time
 	skip     []string
+	arch     string // Debian's name, where a layer is below
 	mount    bool
 }
 
@@ -30,7 +31,7 @@ type Stack struct {
 func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 	s := &Stack{
 		Dir: filepath.Join(work, "tree"), upper: filepath.Join(work, "upper"), layer: base.key,
-		epoch: base.Epoch, skip: base.skip, mount: true,
+		epoch: base.Epoch, skip: base.skip, arch: base.arch, mount: true,
 	}
 	scratch := filepath.Join(work, "overlay")
 	for _, dir := range []string{s.Dir, s.upper, scratch} {

@@ -26,6 +26,9 @@ type starts struct {
 	upgrade []string // packages installed once more, with the kernel, before it starts again; nil: it starts once
 }
 
+// patience is for machines that others keep from running: systemd would give up their serial port after 90 seconds.
+const patience = "--append=systemd.default_device_timeout_sec=600"
+
 // oldNames gives network interfaces the kernel's names.
 const oldNames = "--no-systemd-networkd"
 
@@ -172,7 +175,11 @@ func addMore(cases map[string]starts) {
 
 func (p program) boot(t *testing.T, c starts) {
 	dir := p.workDir(t)
-	p.mustBuild(t, dir, append([]string{"--image=test.img", "--hostname=cherry", "--root-password=pw"}, c.args...)...)
+	args := []string{"--image=test.img", "--hostname=cherry", "--root-password=pw"}
+	if c.machine.Firmware != machine.Kernel { // to which vmbuild itself says so
+		args = append(args, patience)
+	}
+	p.mustBuild(t, dir, append(args, c.args...)...)
 	m := c.machine
 	m.Image, m.CacheDir, m.NoReboot = filepath.Join(dir, "test.img"), p.cache, true
 	var missing *machine.MissingError

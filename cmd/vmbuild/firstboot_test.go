@@ -69,7 +69,7 @@ func (p program) firstBoot(t *testing.T, c firstBoot) {
 	key, line := newKey(t)
 	public := filepath.Join(dir, "key.pub")
 	write(t, public, line)
-	args := slices.Concat(small, []string{"--image=test.img", "--hostname=cherry", "--root-password=pw", "--ssh-key=" + public}, c.args)
+	args := slices.Concat(small, []string{"--image=test.img", "--hostname=cherry", "--root-password=pw", patience, "--ssh-key=" + public}, c.args)
 	if c.cloud {
 		args = append(args, "--cloud-init="+p.writeSeed(t, c.user, line))
 	} else {

@@ -75,7 +75,7 @@ var table = []Filesystem{
 
 func extRow(name string) Filesystem {
 	return Filesystem{
-		Name: name, Tools: []string{"e2fsprogs"}, Options: "errors=remount-ro", POSIX: true,
+		Name: name, Tools: []string{"e2fsprogs"}, Packages: []string{"e2fsprogs"}, Options: "errors=remount-ro", POSIX: true,
 		GRUBModule: "ext2", MBRType: mbrLinux, make: ext(name),
 	}
 }
