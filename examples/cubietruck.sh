@@ -4,7 +4,7 @@
 #	examples/cubietruck.sh cubietruck.img --user=me/secret --sudo
 #
 # Further arguments are options of vmbuild. What comes out is cubietruck.img, to be copied to an SD card, which the board
-# prefers to its NAND. For other boards name them in place of this one: "vmbuild build --help" lists all.
+# prefers to its NAND. For other boards name them in place of this one: "vmbuild --board=list" prints all.
 set -eu
 if [ "$#" -eq 0 ]; then
 	echo "usage: $0 IMAGE [OPTION OF VMBUILD]..." >&2
