@@ -27,7 +27,7 @@ type firstBoot struct {
 }
 
 // small are the options of an image that is made quickly: the kernel for virtual machines has few modules.
-var small = append(slices.Clip(foreign), "--kernel-package=linux-image-cloud-amd64")
+var small = append(slices.Clip(foreign), cloudKernel)
 
 // TestFirstBoot starts images from a disk of 4 GB: the root filesystem has it, the console asks for a login on the serial port
 // and on the screen, and users log in by their SSH keys. One is started on each change, all others by the word "matrix", and
