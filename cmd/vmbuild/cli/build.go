@@ -18,6 +18,7 @@ import (
 	"vmbuild/bootloader"
 	"vmbuild/hooks"
 	"vmbuild/image"
+	"vmbuild/image/machine"
 )
 
 // buildCmd is the command line of vmbuild build: vmdebootstrap's options, and those of vmbuild's own (tag whole).
@@ -266,7 +267,22 @@ func (c *buildCmd) build(ctx context.Context, s surroundings) error {
 		fmt.Fprintf(s.Out, "%s\n", o.Path)
 	}
 	if disk := plan.Image(); disk != "" && plan.Starts() {
-		fmt.Fprintf(s.Err, "start it with: %s run %s\n", shellQuote(s.program), shellQuote(disk))
+		if line := runLine(plan, disk); line != "" {
+			fmt.Fprintf(s.Err, "start it with: %s %s\n", shellQuote(s.program), line)
+		}
 	}
 	return nil
+}
+
+// runLine is the command that starts a disk in QEMU; empty: there is no such machine.
+func runLine(p *image.Plan, disk string) string {
+	switch {
+	case p.Board != "" && !slices.Contains(machine.Boards(), p.Board):
+		return ""
+	case p.Board != "":
+		return "run --board=" + p.Board + " " + shellQuote(disk)
+	case p.Rootfs.Arch != hostArch():
+		return "run --arch=" + p.Rootfs.Arch + " " + shellQuote(disk)
+	}
+	return "run " + shellQuote(disk)
 }

@@ -19,6 +19,7 @@ import (
 	"vmbuild/hooks"
 	"vmbuild/image"
 	"vmbuild/image/machine"
+	"vmbuild/rootfs"
 )
 
 // result is what a user sees of a run.
@@ -452,5 +453,22 @@ func TestDirectories(t *testing.T) {
 	}
 	if got := (environment{CacheDir: "/own"}).cacheDir(); got != "/own" {
 		t.Errorf("--cache-dir=/own is %s", got)
+	}
+}
+
+func TestRunLine(t *testing.T) {
+	other := "arm64"
+	if hostArch() == other {
+		other = "amd64"
+	}
+	for want, p := range map[string]image.Plan{
+		"run 'a b.img'":                      {Rootfs: rootfs.Spec{Arch: hostArch()}},
+		"run --arch=" + other + " 'a b.img'": {Rootfs: rootfs.Spec{Arch: other}},
+		"run --board=orangepi-pc 'a b.img'":  {Board: "orangepi-pc", Rootfs: rootfs.Spec{Arch: "armhf"}},
+		"":                                   {Board: "beaglebone-black", Rootfs: rootfs.Spec{Arch: "armhf"}},
+	} {
+		if got := runLine(&p, "a b.img"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
