@@ -23,7 +23,10 @@ func TestKills(t *testing.T) {
 		kills = n
 	}
 	for name, caller := range p.callers(t) {
-		t.Run(name, func(t *testing.T) { caller.kills(t, kills) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			caller.kills(t, kills)
+		})
 	}
 }
 
