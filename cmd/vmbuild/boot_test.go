@@ -115,8 +115,9 @@ func releaseFor(t *testing.T, a arch.Arch) suite.Suite {
 	return suite.Suite{}
 }
 
-// foreign are options of a smaller system: the emulated programs of a whole one take minutes.
-var foreign = []string{"--debootstrapopts=variant=minbase", "--package=iproute2", "--security-mirror=none"}
+// foreign are options of a smaller system: the emulated programs of a whole one take minutes. Mirrors for tests may have no
+// updates for all architectures.
+var foreign = []string{"--debootstrapopts=variant=minbase", "--package=iproute2", "--security-mirror=none", "--no-updates"}
 
 // upgraded are the architectures whose packages are installed once more: one for each way that boot loaders are kept in step
 // with kernels, since it takes an emulated machine ten minutes.
