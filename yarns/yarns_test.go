@@ -27,7 +27,7 @@ func TestScenarios(t *testing.T) {
 			var skipped *SkippedError
 			switch {
 			case errors.As(err, &skipped):
-				t.Skip(err)
+				t.Skipf("%v (VMBUILD_TEST=net,build has real builds run)", err)
 			case err != nil:
 				t.Error(err)
 			}
