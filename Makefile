@@ -7,7 +7,7 @@ export VMBUILD_TEST
 comma := ,
 FUZZTIME ?= 10s
 
-.PHONY: all build test test-all boot yarns hooks lint vet vulnerabilities cover fuzz clean help
+.PHONY: all build test test-all boot bench yarns hooks lint vet vulnerabilities cover fuzz clean help
 
 all: build test lint ## Build, test and lint: what runs on each change
 
@@ -24,6 +24,9 @@ test-all: ## Run all tests: a Debian mirror, namespaces, judging programs and QE
 boot: ## Start every image there is a test of (hours), and keep what their consoles print in consoles/
 	VMBUILD_TEST=net,build,boot,matrix VMBUILD_CONSOLES=$(or $(VMBUILD_CONSOLES),$(CURDIR)/consoles) \
 		$(GO) test -timeout=6h -count=1 -v -run='^Test(First)?Boot$$' ./cmd/vmbuild
+
+bench: build ## Compare with other builders of Debian systems (hours; BENCH="--quick --rows=^tree" less), into bench/
+	$(GO) run ./cmd/bench $(BENCH)
 
 yarns: ## Run the scenarios of yarns/: plans, and with TESTS=build real builds too (packages from MIRROR=URL)
 	VMBUILD_TEST=$(if $(filter build,$(TESTS)),net$(comma)build) MIRROR=$(MIRROR) \
@@ -62,7 +65,7 @@ fuzz: ## Run each fuzz target for FUZZTIME
 	done
 
 clean: ## Remove what these targets have made
-	rm -rf vmbuild coverage.out consoles
+	rm -rf vmbuild coverage.out consoles bench
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

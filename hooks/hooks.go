@@ -18,6 +18,7 @@ import (
 	"vmbuild/hooks/transfer"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/span"
 )
 
 // Stage is the time at which a hook runs: the word in the code, in the progress line and in the manual.
@@ -114,7 +115,8 @@ func runWithLibrary(ctx context.Context, list []Hook, t Target) (err error) {
 
 func runAll(ctx context.Context, list []Hook, t Target, l *library) error {
 	for _, h := range list {
-		if err := run(ctx, h, t, l); err != nil {
+		err := span.Do(ctx, span.Step, h.String(), func(ctx context.Context) error { return run(ctx, h, t, l) })
+		if err != nil {
 			return fmt.Errorf("run %s hook %s: %w", h.Stage, h, err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"vmbuild/image/session"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/emulation"
+	"vmbuild/rootfs/span"
 )
 
 // Host is where a build runs and whom it tells.
@@ -52,6 +53,8 @@ func Build(ctx context.Context, p *Plan, h Host) (_ *Result, err error) {
 	if err := h.Run(ctx, buildJob, p, append(targets.handles(), outside.Conn)...); err != nil {
 		return nil, err
 	}
+	_, committing := span.Start(ctx, span.Stage, "commit")
+	defer committing.End()
 	if err := targets.finish(p); err != nil {
 		return nil, err
 	}

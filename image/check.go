@@ -37,19 +37,25 @@ const (
 // systemRoom is about what the default packages of trixie take in a filesystem.
 const systemRoom = 512 * mib
 
-// scratchRoom is what a disk, or filesystems that are made beside it, take besides.
+// scratchRoom is what a disk that is no product, or filesystems that are made beside it, take besides. Filesystems that can
+// be read without being written take nothing.
 func (p *Plan) scratchRoom() int64 {
 	var room int64
 	if p.Layout == nil {
 		return room
 	}
+	raw := slices.ContainsFunc(p.Products, func(p Product) bool { return p.Format == rawDisk })
 	for _, part := range p.Layout.Partitions {
-		if fs, err := filesystem.Lookup(part.Filesystem); err == nil && fs.Scratch {
+		fs, err := filesystem.Lookup(part.Filesystem)
+		if err != nil {
+			continue
+		}
+		if fs.Scratch {
 			room += systemRoom
 		}
-	}
-	if !slices.ContainsFunc(p.Products, func(p Product) bool { return p.Format == rawDisk }) {
-		room += systemRoom
+		if fs.POSIX && !fs.Planned() && !raw {
+			room += systemRoom
+		}
 	}
 	return room
 }

@@ -12,6 +12,7 @@ import (
 	"vmbuild/image/output"
 	"vmbuild/image/qcow2"
 	"vmbuild/rootfs"
+	"vmbuild/rootfs/span"
 )
 
 // ConvertOptions name a disk image and what is to be made of it.
@@ -49,9 +50,14 @@ func Convert(ctx context.Context, o ConvertOptions) (err error) {
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	options.Progress = o.progress(disk.Size())
-	if err := format.WriteDisk(ctx, out.File, disk, options); err != nil {
+	err = span.Do(ctx, span.Stage, "convert", func(ctx context.Context) error {
+		return format.WriteDisk(ctx, out.File, disk, options)
+	})
+	if err != nil {
 		return fmt.Errorf("convert %s: %w", o.In, err)
 	}
+	_, committing := span.Start(ctx, span.Stage, "commit")
+	defer committing.End()
 	if err := out.Sync(); err != nil {
 		return err
 	}

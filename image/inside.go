@@ -14,6 +14,7 @@ import (
 
 	"vmbuild/bootloader"
 	"vmbuild/hooks"
+	"vmbuild/image/disk"
 	"vmbuild/image/output"
 	"vmbuild/image/qcow2"
 	"vmbuild/image/session"
@@ -24,6 +25,7 @@ import (
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/span"
 	"vmbuild/rootfs/suite"
 	"vmbuild/rootfs/system"
 	"vmbuild/rootfs/tree"
@@ -157,6 +159,8 @@ func (b *build) customize(ctx context.Context, stack *rootfs.Stack) (_ *tree.Tre
 		return nil, err
 	}
 	config.Sources = aptSources(b.stages.Lock.Sources, b.plan.AptMirror, b.suite)
+	inSystem, settling := span.Start(ctx, span.Stage, "system")
+	defer settling.End()
 	if err := system.Prepare(dir, config); err != nil {
 		return nil, err
 	}
@@ -165,12 +169,13 @@ func (b *build) customize(ctx context.Context, stack *rootfs.Stack) (_ *tree.Tre
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	if err := system.Apply(ctx, target, config); err != nil {
+	if err := system.Apply(inSystem, target, config); err != nil {
 		return nil, err
 	}
 	if err := system.Authorize(dir, config); err != nil {
 		return nil, err
 	}
+	settling.End()
 	if err := b.hooksAndInitramfs(ctx, stack, target); err != nil {
 		return nil, err
 	}
@@ -182,6 +187,8 @@ func (b *build) customize(ctx context.Context, stack *rootfs.Stack) (_ *tree.Tre
 	if err := b.writeLists(ctx, target); err != nil {
 		return nil, err
 	}
+	_, finishing := span.Start(ctx, span.Stage, "finish")
+	defer finishing.End()
 	if err := target.Close(); err != nil {
 		return nil, err
 	}
@@ -234,6 +241,8 @@ func (b *build) writeLists(ctx context.Context, target chroot.Runner) error {
 
 func (b *build) configureLoader(ctx context.Context, target chroot.Runner, root string) error {
 	b.session.Event(rootfs.Event{Stage: "bootloader"})
+	ctx, configuring := span.Start(ctx, span.Stage, "bootloader")
+	defer configuring.End()
 	return b.loader.Configure(ctx, b.loaderTarget(target, root))
 }
 
@@ -247,14 +256,17 @@ func (b *build) loaderTarget(target chroot.Runner, root string) bootloader.Targe
 // write makes the disk, if one of the products is of it, and then all products.
 func (b *build) write(ctx context.Context, root *tree.Tree, epoch time.Time, tools *chroot.Tools) error {
 	b.session.Event(rootfs.Event{Stage: "write"})
-	var disk *os.File
+	ctx, writing := span.Start(ctx, span.Stage, "write")
+	defer writing.End()
+	var whole qcow2.Disk
 	if b.plan.Layout != nil {
-		var err error
-		if disk, err = b.openDisk(); err != nil {
+		file, raw, err := b.openDisk()
+		if err != nil {
 			return err
 		}
-		defer disk.Close()
-		if err := b.writeDisk(ctx, disk, root, epoch, tools); err != nil {
+		defer file.Close()
+		d := diskInMaking{file: file, raw: raw, root: root, epoch: epoch, tools: tools}
+		if whole, err = b.makeDisk(ctx, d); err != nil {
 			return err
 		}
 	}
@@ -268,10 +280,11 @@ func (b *build) write(ctx context.Context, root *tree.Tree, epoch time.Time, too
 			return err
 		}
 		j := output.Job{
-			Tree: root, Disk: disk, Out: b.outputs[i], Compression: compression, Epoch: epoch, Temp: b.session.Work,
+			Tree: root, Disk: whole, Out: b.outputs[i], Compression: compression, Epoch: epoch, Temp: b.session.Work,
 			Toolbox: tools, Qcow2: qcow2.Options{Compression: clusters},
 		}
-		if err := format.Write(ctx, j); err != nil {
+		err = span.Do(ctx, span.Step, format.Name, func(ctx context.Context) error { return format.Write(ctx, j) })
+		if err != nil {
 			return err
 		}
 	}
@@ -279,47 +292,82 @@ func (b *build) write(ctx context.Context, root *tree.Tree, epoch time.Time, too
 }
 
 // openDisk is the raw image among the products, or a file that does not outlive the build.
-func (b *build) openDisk() (*os.File, error) {
+func (b *build) openDisk() (file *os.File, raw bool, err error) {
 	for i, p := range b.plan.Products {
 		if p.Format == rawDisk {
-			return b.outputs[i], nil
+			return b.outputs[i], true, nil
 		}
 	}
-	disk, err := os.Create(filepath.Join(b.session.Work, "disk"))
+	file, err = os.Create(filepath.Join(b.session.Work, "disk"))
 	if err != nil {
-		return nil, fmt.Errorf("make the disk: %w", err)
+		return nil, false, fmt.Errorf("make the disk: %w", err)
 	}
-	return disk, nil
+	return file, false, nil
 }
 
-// writeDisk makes the disk: filesystems filled from the tree, then the partition table, then boot code.
-func (b *build) writeDisk(ctx context.Context, disk *os.File, root *tree.Tree, epoch time.Time, tools *chroot.Tools) error {
+// diskInMaking is what a disk is made of.
+type diskInMaking struct {
+	file  *os.File // empty
+	raw   bool     // the file is a product: everything has to be in it
+	root  *tree.Tree
+	epoch time.Time
+	tools *chroot.Tools
+}
+
+// makeDisk makes the disk: filesystems filled from the tree, then the partition table, then boot code. If the file is no
+// product, filesystems that can be read without being written are.
+func (b *build) makeDisk(ctx context.Context, m diskInMaking) (qcow2.Disk, error) {
 	layout := b.plan.Layout
-	if err := disk.Truncate(layout.Size); err != nil {
-		return fmt.Errorf("size the disk: %w", err)
+	d, err := disk.New(m.file, layout.Size)
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range layout.Partitions {
 		if p.Filesystem == "" {
 			continue
 		}
-		fs, err := filesystem.Lookup(p.Filesystem)
-		if err != nil {
-			return err
-		}
-		err = fs.Make(ctx, filesystem.Job{
-			Disk: disk, Offset: p.Offset(), Size: p.Bytes(), UUID: p.UUID,
-			Tree: root, Dir: p.Mount, Exclude: layout.Below(p.Mount), Epoch: epoch,
-			Disable: b.suite.Without(p.Filesystem), Temp: b.session.Work, Toolbox: tools,
+		err := span.Do(ctx, span.Step, p.Filesystem+" "+p.Mount, func(ctx context.Context) error {
+			return b.makeFilesystem(ctx, m, d, p)
 		})
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := partition.WriteTable(disk, layout); err != nil {
-		return err
+	if err := partition.WriteTable(m.file, layout); err != nil {
+		return nil, err
 	}
 	if loader, ok := b.loader.(bootloader.Embedder); ok {
-		return loader.Embed(ctx, b.loaderTarget(nil, root.Dir), disk)
+		err := span.Do(ctx, span.Step, "boot code", func(ctx context.Context) error {
+			return loader.Embed(ctx, b.loaderTarget(nil, m.root.Dir), d)
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
+	if m.raw {
+		return qcow2.Raw(m.file)
+	}
+	return d, nil
+}
+
+// makeFilesystem makes the filesystem of a partition, on the file or over it.
+func (b *build) makeFilesystem(ctx context.Context, m diskInMaking, d *disk.Disk, p partition.Partition) error {
+	fs, err := filesystem.Lookup(p.Filesystem)
+	if err != nil {
+		return err
+	}
+	j := filesystem.Job{
+		Disk: m.file, Offset: p.Offset(), Size: p.Bytes(), UUID: p.UUID,
+		Tree: m.root, Dir: p.Mount, Exclude: b.plan.Layout.Below(p.Mount), Epoch: m.epoch,
+		Disable: b.suite.Without(p.Filesystem), Temp: b.session.Work, Toolbox: m.tools,
+	}
+	if m.raw || !fs.Planned() {
+		return fs.Make(ctx, j)
+	}
+	content, err := fs.Plan(ctx, j)
+	if err != nil {
+		return err
+	}
+	d.Put(p.Offset(), content)
 	return nil
 }

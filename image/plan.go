@@ -455,12 +455,12 @@ func spec(o Options, t target) rootfs.Spec {
 	if o.Sudo {
 		include = append(include, "sudo")
 	}
-	include = append(include, t.opts.Include...)
-	include = unique(append(include, o.Packages...))
+	wanted := slices.Concat(t.opts.Include, o.Packages, o.CustomDebs)
+	added := slices.DeleteFunc(wanted, func(name string) bool { return slices.Contains(include, name) })
 	return rootfs.Spec{
 		Arch: t.arch.Name, Suite: t.suite.Codename, Mirror: orElse(o.Mirror, o.Script.Mirror), Security: o.Security,
 		NoUpdates: o.NoUpdates, ExtraSuites: t.opts.ExtraSuites, InRelease: t.opts.InRelease, Components: t.opts.Components,
-		Variant: orElse(t.opts.Variant, rootfs.DefaultVariant), Include: append(include, o.CustomDebs...), Exclude: t.opts.Exclude,
+		Variant: orElse(t.opts.Variant, rootfs.DefaultVariant), Include: unique(append(include, added...)), Added: unique(added), Exclude: t.opts.Exclude,
 		Debconf: t.loader.Debconf(t.arch), Keyrings: keyrings(orElse(o.Keyring, t.opts.Keyring)),
 		Unauthenticated: t.opts.NoCheck, IgnoreValidUntil: o.NoCheckValidUntil, TLS: t.opts.TLS, SplitUsr: t.opts.SplitUsr,
 		Epoch: o.Epoch,

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,44 +15,87 @@ import (
 	"time"
 
 	"vmbuild/rootfs/chroot"
-	"vmbuild/rootfs/internal/archive"
 	"vmbuild/rootfs/internal/dpkg"
+	"vmbuild/rootfs/layer"
+	"vmbuild/rootfs/span"
 )
 
-// Base is a layer of the cache: the tree that a Lock's packages give, complete and unchangeable.
+// Base is the tree of a Lock's packages, complete and unchangeable: a layer of the cache, or one on top of another.
 type Base struct {
-	Dir   string
+	Dirs  []string  // the topmost first: what overlayfs shows of them is the tree
 	Epoch time.Time // no file in it is younger
-	Hit   bool      // it was in the cache already
-	key   string
+	Hit   bool      // all of it was in the cache already
+	keys  []string  // of the layers, in the same order
 	skip  []string
 	arch  string
 }
 
 // Parts of a layer.
 const (
-	layerRoot = "root"      // the tree
-	layerLock = "lock.json" // what it was made of
+	layerRoot    = "root"      // the tree, or what of it differs from the layer below
+	layerLock    = "lock.json" // what it was made of
+	layerID      = "id"        // tells it from another that is made of the same after this one has gone
+	layerMounted = "mounted"   // while it is made: where it is seen together with the layer below, and
+	layerScratch = "scratch"   // what overlayfs needs for that
 )
 
-// Base returns the tree of the Lock's packages, unpacked and, if the Lock says so, configured. It is made once for a
-// cache; whoever wants the same while it is being made, waits.
+// Base returns the tree of the Lock's packages, unpacked and, if the Lock says so, configured. Each of its layers is made once
+// for a cache; whoever wants the same while it is being made, waits.
 func (b *Builder) Base(ctx context.Context, l *Lock) (*Base, error) {
-	key, err := l.key(b.IDMap)
+	from := &source{builder: b, lock: l}
+	defer from.Close()
+	return b.base(ctx, l, from)
+}
+
+func (b *Builder) base(ctx context.Context, l *Lock, from *source) (*Base, error) {
+	if l.Base == nil {
+		key, err := l.key(b.IDMap)
+		if err != nil {
+			return nil, err
+		}
+		return b.layer(ctx, l, &Base{Hit: true}, key, func(ctx context.Context, dir string) error {
+			return b.buildLayer(ctx, l, dir, from)
+		})
+	}
+	below, err := b.base(ctx, l.Base, from)
 	if err != nil {
 		return nil, err
 	}
+	upper := upperLayer{Lock: l, below: below, overlay: b.overlays()}
+	key, err := upper.key(b.IDMap)
+	if err != nil {
+		return nil, err
+	}
+	if !upper.overlay {
+		below = &Base{Hit: below.Hit}
+	}
+	return b.layer(ctx, l, below, key, func(ctx context.Context, dir string) error {
+		return b.buildUpper(ctx, upper, dir, from)
+	})
+}
+
+// layer gets the layer of a key and puts it on top of others.
+func (b *Builder) layer(ctx context.Context, l *Lock, below *Base, key string, build layer.Build) (*Base, error) {
+	ctx, getting := span.Start(ctx, span.Step, "layer "+key[:12]) // it is waited for, too
+	defer getting.End()
 	dir, hit, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
-		return b.buildLayer(ctx, l, dir)
+		b.miss(key, l)
+		return build(ctx, dir)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if hit {
+		b.hit(key, l.describe())
 	}
 	made, err := readLock(filepath.Join(dir, layerLock))
 	if err != nil {
 		return nil, err
 	}
-	return &Base{Dir: filepath.Join(dir, layerRoot), Epoch: made.clamp(), Hit: hit, key: key, skip: l.Skip, arch: l.Arch}, nil
+	return &Base{
+		Dirs: append([]string{filepath.Join(dir, layerRoot)}, below.Dirs...), keys: append([]string{key}, below.keys...),
+		Epoch: made.clamp(), Hit: hit && below.Hit, skip: l.Skip, arch: l.Arch,
+	}, nil
 }
 
 func readLock(path string) (*Lock, error) {
@@ -66,7 +110,7 @@ func readLock(path string) (*Lock, error) {
 	return &l, nil
 }
 
-func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string) error {
+func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string, from *source) error {
 	root := filepath.Join(dir, layerRoot)
 	if err := os.Mkdir(root, 0o755); err != nil {
 		return err
@@ -76,23 +120,31 @@ func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string) error {
 			return err
 		}
 	}
-	if err := b.fill(ctx, l, root, Steps{}); err != nil {
+	if err := b.fill(ctx, l, root, Steps{}, from); err != nil {
 		return err
 	}
+	return span.Do(ctx, span.Stage, "finish", func(context.Context) error { return finishLayer(l, dir, root, root) })
+}
+
+// finishLayer cleans the tree of a layer up, of which root is all and own what is the layer's, and notes what it was made of.
+func finishLayer(l *Lock, dir, root, own string) error {
 	if err := cleanUp(root, l.Skip); err != nil {
 		return err
 	}
 	if err := removeMatches(root, "etc/ssh/ssh_host_*"); err != nil { // see RenewKeys
 		return err
 	}
-	if err := clampTimes(root, root, l.clamp()); err != nil {
+	if err := clampTimes(root, own, l.clamp()); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(l, "", "\t")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, layerLock), data, 0o644)
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, layerLock), data, 0o644),
+		os.WriteFile(filepath.Join(dir, layerID), []byte(rand.Text()), 0o644),
+	)
 }
 
 // Steps are what a caller does between the steps of an installation, with the root's own file systems mounted in the
@@ -103,21 +155,18 @@ type Steps struct {
 }
 
 // fill fetches and installs the Lock's packages.
-func (b *Builder) fill(ctx context.Context, l *Lock, root string, s Steps) error {
-	debs, err := b.fetch(ctx, l)
-	if err != nil {
-		return err
-	}
-	if err := b.placeFiles(ctx, l, root, s); err != nil {
-		return err
-	}
-	if !l.Configure {
-		err = b.unpackOnly(ctx, l, root, debs, s)
-	} else {
-		err = b.install(ctx, l, root, debs, s)
+func (b *Builder) fill(ctx context.Context, l *Lock, root string, s Steps, from *source) error {
+	supply := from.start(ctx, from.lock.inOrder())
+	err := b.placeFiles(ctx, l, root, s)
+	switch {
+	case err != nil:
+	case l.Configure:
+		err = b.install(ctx, l, root, s, from)
+	default:
+		err = b.unpackOnly(ctx, l, root, supply, s)
 	}
 	if err != nil {
-		return err
+		return supply.reason(err)
 	}
 	return l.takeFilesAway(root)
 }
@@ -166,72 +215,49 @@ func (l *Lock) EssentialFiles() []string {
 	return paths
 }
 
-// stages are the package files of the two steps of an installation.
-type stages struct {
-	essential, rest []dpkg.Deb
-}
-
-// fetch brings the Lock's packages into the cache.
-func (b *Builder) fetch(ctx context.Context, l *Lock) (stages, error) {
-	var files []archive.File
-	for _, p := range l.Packages {
-		files = append(files, l.file(p))
-	}
-	client := b.client(l.Apt, l.TLS)
-	client.Progress = func(p archive.Progress) {
-		b.Event(Event{Stage: "fetch", Done: p.BytesDone, Total: p.Bytes, Unit: Bytes})
-	}
-	b.Event(Event{Stage: "fetch"})
+// counter reports packages as they are unpacked, and the stage that begins when all are; empty: none does. As long as some of
+// them are still to come it is silent, since that is told then.
+func (b *Builder) counter(ctx context.Context, from *supply, debs []dpkg.Deb, next string) func(string) {
 	var mu sync.Mutex
-	paths := map[string]string{}
-	err := client.Fetch(ctx, files, func(f archive.File, path string) error {
-		mu.Lock()
-		defer mu.Unlock()
-		paths[f.SHA256] = path
-		return nil
-	})
-	if err != nil {
-		return stages{}, err
-	}
-	var s stages
-	for _, p := range l.Packages {
-		deb := dpkg.Deb{Path: paths[p.SHA256], SHA256: p.SHA256, Refetch: func(ctx context.Context) error {
-			_, err := client.Refetch(ctx, l.file(p))
-			return err
-		}}
-		if p.Essential {
-			s.essential = append(s.essential, deb)
-		} else {
-			s.rest = append(s.rest, deb)
+	total, done, silent := int64(len(debs)), int64(0), true
+	tell := func() {
+		if silent {
+			return
+		}
+		b.Event(Event{Stage: "unpack", Done: done, Total: total, Unit: "packages"})
+		if done == total && done > 0 && next != "" {
+			b.Event(Event{Stage: next})
 		}
 	}
-	return s, nil
-}
-
-// counter reports packages as they are unpacked, and the stage that begins when all are; empty: none does.
-func (b *Builder) counter(total int, next string) func(string) {
-	var mu sync.Mutex
-	done := 0
-	b.Event(Event{Stage: "unpack", Total: int64(total), Unit: "packages"})
+	go func() {
+		for _, d := range debs {
+			if d.Ready(ctx) != nil {
+				return
+			}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		from.silence()
+		silent = false
+		tell()
+	}()
 	return func(string) {
 		mu.Lock()
 		defer mu.Unlock()
 		done++
-		b.Event(Event{Stage: "unpack", Done: int64(done), Total: int64(total), Unit: "packages"})
-		if done == total && next != "" {
-			b.Event(Event{Stage: next})
-		}
+		tell()
 	}
 }
 
 // unpackOnly unpacks all packages and runs nothing of them.
-func (b *Builder) unpackOnly(ctx context.Context, l *Lock, root string, debs stages, s Steps) error {
-	all := slices.Concat(debs.essential, debs.rest)
+func (b *Builder) unpackOnly(ctx context.Context, l *Lock, root string, from *supply, s Steps) error {
+	all := from.steps(l).all()
 	rules, err := dpkg.ParsePathRules(l.Dpkg)
 	if err != nil {
 		return err
 	}
-	if _, err := dpkg.Extract(ctx, dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(len(all), "")}, all); err != nil {
+	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(ctx, from, all, "")}
+	if _, err := dpkg.Extract(ctx, options, all); err != nil {
 		return err
 	}
 	if s.Unpacked == nil {
@@ -253,18 +279,22 @@ func (b *Builder) inside(ctx context.Context, l *Lock, root string, do func(cont
 }
 
 // install unpacks and configures the packages in mmdebstrap's two steps: the essential ones, then, with their dpkg, all
-// the others. The initramfs is left out, it is made once for a finished system.
-func (b *Builder) install(ctx context.Context, l *Lock, root string, debs stages, s Steps) error {
+// the others; those that would be an upper layer after all that would be below it, so that the tree is the same. The initramfs is left out, it is made once for a finished system.
+func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, from *source) error {
 	rules, err := dpkg.ParsePathRules(l.Dpkg)
 	if err != nil {
 		return err
 	}
-	options := dpkg.Options{
-		Root: root, PathRules: rules, Unpacked: b.counter(len(debs.essential)+len(debs.rest), "configure"),
-	}
+	debs := from.supply.steps(l)
+	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(ctx, from.supply, debs.all(), "configure")}
 	first, err := dpkg.Extract(ctx, options, debs.essential)
 	if err != nil {
 		return err
+	}
+	rest := dpkg.Prepare(ctx, options, debs.rest)
+	defer rest.Close()
+	if from.lock.Base != nil {
+		options.Configure = func() { from.added(ctx, options) }
 	}
 	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) error {
 		runner := quiet{target}
@@ -273,7 +303,13 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, debs stages
 			func() error { return first.Configure(ctx, runner) },
 			func() error { return preseed(ctx, runner, l.Debconf) },
 			s.bind(ctx, s.Configured, target),
-			func() error { return dpkg.Install(ctx, options, runner, debs.rest) },
+			func() error { return rest.Install(ctx, options, runner) },
+			func() error {
+				if len(debs.added) == 0 {
+					return nil
+				}
+				return from.added(ctx, options).Install(ctx, options, runner)
+			},
 		}
 		for _, step := range steps {
 			if err := step(); err != nil {

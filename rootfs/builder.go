@@ -29,6 +29,7 @@ import (
 	"vmbuild/rootfs/internal/resolve"
 	"vmbuild/rootfs/layer"
 	"vmbuild/rootfs/mirror"
+	"vmbuild/rootfs/span"
 )
 
 // Builder makes root filesystems. Its methods may be called from several goroutines.
@@ -43,15 +44,21 @@ type Builder struct {
 	Emulator string         // path of a static qemu-user program; empty: that of a tools tree
 }
 
-// Quietly returns a builder that does the same without telling how far it is.
+// Quietly returns a builder that does the same without telling how far it is. What becomes of layers it tells.
 func (b *Builder) Quietly() *Builder {
 	quiet := *b
-	quiet.Event = func(Event) {}
+	quiet.Event = func(e Event) {
+		if e.Layer != nil {
+			b.Event(e)
+		}
+	}
 	return &quiet
 }
 
 // Resolve asks the archives of a Spec for its packages. What it downloads, it verifies.
 func (b *Builder) Resolve(ctx context.Context, s Spec) (*Lock, error) {
+	ctx, resolving := span.Start(ctx, span.Stage, "resolve")
+	defer resolving.End()
 	v, err := findVariant(s.Variant)
 	if err != nil {
 		return nil, err
@@ -61,6 +68,7 @@ func (b *Builder) Resolve(ctx context.Context, s Spec) (*Lock, error) {
 		return nil, err
 	}
 	s.applyApt()
+	named := len(indexes.sources)
 	include, err := indexes.addFiles(s.Include)
 	if err != nil {
 		return nil, err
@@ -84,19 +92,56 @@ func (b *Builder) Resolve(ctx context.Context, s Spec) (*Lock, error) {
 	if v.includeOnly {
 		return lock, lock.checkDpkg()
 	}
-	rest, err := universe.Resolve(resolve.Request{
+	request := resolve.Request{
 		Packages:   append(include, v.packages...),
 		Priorities: v.priorities,
 		Exclude:    s.Exclude,
 		Omit:       s.Omit,
 		Recommends: s.Recommends,
 		Installed:  essential,
-	})
+	}
+	rest, err := universe.Resolve(request)
 	if err != nil {
 		return nil, err
 	}
+	if lock.Configure && len(s.Added) > 0 {
+		request.Packages = append(s.below(include), v.packages...)
+		if base, err := universe.Resolve(request); err == nil { // where they cannot do without the others, there is one layer
+			lock.layer(base, rest, named)
+		}
+	}
 	lock.add(rest, false)
 	return lock, nil
+}
+
+// below are the words of what is included that are not of Added.
+func (s Spec) below(words []string) []string {
+	var below []string
+	for i, word := range words {
+		if !slices.Contains(s.Added, s.Include[i]) {
+			below = append(below, word)
+		}
+	}
+	return below
+}
+
+// layer makes a layer of the packages that base chose for a part of the request, if the choice for all of it, rest, has them
+// too. The Lock has the essential ones already, and after so many sources those of package files.
+func (l *Lock) layer(base, rest []resolve.Choice, sources int) {
+	chosen := map[string]bool{}
+	for _, c := range rest {
+		chosen[c.SHA256] = true
+	}
+	if len(base) == len(rest) || slices.ContainsFunc(base, func(c resolve.Choice) bool { return !chosen[c.SHA256] }) {
+		return
+	}
+	below := *l
+	below.Packages, below.Sources = slices.Clone(l.Packages), l.Sources[:sources:sources]
+	below.add(base, false)
+	if len(l.Debconf) > 0 && !below.has("debconf") {
+		return // nothing there takes the answers
+	}
+	l.Base = &below
 }
 
 // checkDpkg says whether the packages can be configured, which is the system's own dpkg's work.
@@ -107,8 +152,13 @@ func (l *Lock) checkDpkg() error {
 	return l.needDpkg()
 }
 
+// has says whether a package of that name is among those of the Lock.
+func (l *Lock) has(name string) bool {
+	return slices.ContainsFunc(l.Packages, func(p Package) bool { return p.Name == name })
+}
+
 func (l *Lock) needDpkg() error {
-	if slices.ContainsFunc(l.Packages, func(p Package) bool { return p.Name == "dpkg" }) {
+	if l.has("dpkg") {
 		return nil
 	}
 	return errors.New("package dpkg is not among what is included, and nothing else can configure them: include it, or choose variant extract")
@@ -137,6 +187,8 @@ func (s Spec) universe(archives []resolve.Archive) (*resolve.Universe, error) {
 
 // resolveTools asks for packages and what they depend on, whose programs are run without having been configured.
 func (b *Builder) resolveTools(ctx context.Context, s Spec) (*Lock, error) {
+	ctx, resolving := span.Start(ctx, span.Stage, "resolve")
+	defer resolving.End()
 	indexes, err := b.indexes(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("resolve tools: %w", err)

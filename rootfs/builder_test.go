@@ -158,6 +158,42 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// TestResolveLayers adds packages to a system: what the others come to without them is a layer, if it stays the same with them.
+func TestResolveLayers(t *testing.T) {
+	d := newDebian(t)
+	for name, c := range map[string]struct {
+		edit func(*Spec)
+		base []Package // nil: there is one layer
+	}{
+		"one":                 {func(s *Spec) { s.Added = []string{"sudo"} }, d.pick(t, 2, "libc6*", "dash", "tzdata*", "man-db", "libapt*", "apt")},
+		"all":                 {func(s *Spec) { s.Added = s.Include }, d.pick(t, 2, "libc6*", "dash", "libapt*", "apt")},
+		"none":                {func(s *Spec) {}, nil},
+		"of the variant":      {func(s *Spec) { s.Include = []string{"apt"}; s.Added = s.Include }, nil},
+		"not configured":      {func(s *Spec) { s.Added, s.UnpackOnly = s.Include, true }, nil},
+		"nothing for answers": {func(s *Spec) { s.Added, s.Debconf = s.Include, []string{"a a/b string c"} }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := d.spec("apt", "man-db", "sudo")
+			c.edit(&s)
+			got, err := newBuilder(t).Resolve(t.Context(), s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var base []Package
+			if got.Base != nil {
+				base = got.Base.Packages
+				rest := upperLayer{Lock: got}.part().Packages
+				if len(base)+len(rest) != len(got.Packages) {
+					t.Errorf("%d packages and %d more are not %d", len(base), len(rest), len(got.Packages))
+				}
+			}
+			if diff := cmp.Diff(c.base, base); diff != "" {
+				t.Errorf("base (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestResolveVariants has the packages of each variant, in the order in which they are installed.
 func TestResolveVariants(t *testing.T) {
 	d := newDebian(t)
@@ -405,16 +441,21 @@ func TestBase(t *testing.T) {
 	server, lock := newTools(t, b)
 	var mu sync.Mutex
 	seen := map[Event]bool{}
+	var uses []LayerUse
 	b.Event = func(e Event) {
 		mu.Lock()
 		defer mu.Unlock()
+		if e.Layer != nil {
+			uses = append(uses, *e.Layer)
+			return
+		}
 		seen[e] = true
 	}
 	base, err := b.Base(t.Context(), lock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if base.Hit || !base.Epoch.Equal(updatesDate) || filepath.Dir(filepath.Dir(base.Dir)) == b.Cache.Dir() {
+	if base.Hit || !base.Epoch.Equal(updatesDate) || filepath.Dir(filepath.Dir(base.Dirs[0])) == b.Cache.Dir() {
 		t.Errorf("base %+v", base)
 	}
 	size := lock.Packages[0].Size + lock.Packages[1].Size
@@ -444,19 +485,19 @@ func TestBase(t *testing.T) {
 		"/usr/sbin/mkfs.ext2": file(0o755, "a program") + " = /usr/sbin/mke2fs", "/usr/sbin/mkfs.ext4": link("mke2fs"),
 		"/usr/lib/libext2fs.so": file(0o644, "a library"),
 	})
-	got := listing(t, base.Dir)
+	got := listing(t, base.Dirs[0])
 	for _, lines := range []map[string]string{want, got} {
 		maps.DeleteFunc(lines, func(path, _ string) bool { return strings.HasPrefix(path, "/var/lib/dpkg/") })
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("tree (-want +got):\n%s", diff)
 	}
-	for path, when := range times(t, base.Dir) {
+	for path, when := range times(t, base.Dirs[0]) {
 		if when.After(updatesDate) {
 			t.Errorf("%s is of %s, younger than the archive", path, when)
 		}
 	}
-	noted, err := readLock(filepath.Join(filepath.Dir(base.Dir), layerLock))
+	noted, err := readLock(filepath.Join(filepath.Dir(base.Dirs[0]), layerLock))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -477,9 +518,15 @@ func TestBase(t *testing.T) {
 	if diff := cmp.Diff(&wanted, again, cmp.AllowUnexported(Base{})); diff != "" {
 		t.Errorf("the second time:\n%s", diff)
 	}
+	const what = "trixie amd64, 2 packages, not configured"
+	key := base.keys[0]
+	wantUses := []LayerUse{{What: what, Key: key, Why: []string{"no layer of trixie amd64 is in the cache"}}, {What: what, Key: key, Hit: true}}
+	if diff := cmp.Diff(wantUses, uses); diff != "" {
+		t.Errorf("what was told of layers:\n%s", diff)
+	}
 	b.IDMap = "0 1000 1"
 	other, err := b.Base(t.Context(), lock) // the packages are in the cache
-	if err != nil || other.Hit || other.key == base.key {
+	if err != nil || other.Hit || other.keys[0] == base.keys[0] {
 		t.Errorf("under another mapping of ids: %+v, %v", other, err)
 	}
 }
@@ -554,8 +601,9 @@ func TestQuietly(t *testing.T) {
 	events := 0
 	b.Event = func(Event) { events++ }
 	b.Quietly().Event(Event{})
+	b.Quietly().Event(Event{Layer: &LayerUse{}})
 	b.Event(Event{})
-	if events != 1 {
-		t.Errorf("%d events were told, want 1", events)
+	if events != 2 {
+		t.Errorf("%d events were told, want 2", events)
 	}
 }

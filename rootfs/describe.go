@@ -12,14 +12,7 @@ import (
 // cannot be told.
 func Describe(dir string) string {
 	if l, err := readLock(filepath.Join(dir, layerLock)); err == nil {
-		text := fmt.Sprintf("%s %s, %d packages", l.Suite, l.Arch, len(l.Packages))
-		if len(l.Packages) == 1 {
-			text = strings.TrimSuffix(text, "s")
-		}
-		if !l.Configure {
-			text += ", not configured"
-		}
-		return text
+		return l.describe()
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
@@ -27,8 +20,26 @@ func Describe(dir string) string {
 	if err != nil || len(versions) == 0 {
 		return ""
 	}
-	return "initramfs " + strings.Join(versions, ", ")
+	return describeInitramfs(versions)
 }
+
+// describe says what the layer of a Lock is. Of an upper one it counts what is added.
+func (l *Lock) describe() string {
+	n, added := len(l.Packages), ""
+	if l.Base != nil {
+		n, added = n-len(l.Base.Packages), " more"
+	}
+	text := fmt.Sprintf("%s, %d%s packages", l.suiteAndArch(), n, added)
+	if n == 1 {
+		text = strings.TrimSuffix(text, "s")
+	}
+	if !l.Configure {
+		text += ", not configured"
+	}
+	return text
+}
+
+func describeInitramfs(versions []string) string { return "initramfs " + strings.Join(versions, ", ") }
 
 // initramfsVersions lists the kernels whose initramfs is in a layer.
 func initramfsVersions(dir string) ([]string, error) {

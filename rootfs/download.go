@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -56,17 +55,14 @@ type packageFile struct {
 // packageFiles fetches the Lock's packages. What was in the cache already is looked at again: it goes to somebody who
 // cannot tell whether it is still what it was.
 func (b *Builder) packageFiles(ctx context.Context, l *Lock) ([]packageFile, error) {
-	debs, err := b.fetch(ctx, l)
-	if err != nil {
+	supply := b.supply(ctx, l, l.Packages)
+	defer supply.Close()
+	if err := supply.wait(ctx); err != nil {
 		return nil, err
-	}
-	byHash := map[string]dpkg.Deb{}
-	for _, d := range slices.Concat(debs.essential, debs.rest) {
-		byHash[d.SHA256] = d
 	}
 	var files []packageFile
 	for _, p := range l.Packages {
-		d := byHash[p.SHA256]
+		d := supply.deb(p)
 		if err := verified(ctx, d); err != nil {
 			return nil, fmt.Errorf("read package %s: %w", p.Name, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -32,6 +33,13 @@ func TestAptName(t *testing.T) {
 	}
 }
 
+// fetch brings the Lock's packages into the cache.
+func (b *Builder) fetch(ctx context.Context, l *Lock) error {
+	s := b.supply(ctx, l, l.Packages)
+	defer s.Close()
+	return s.wait(ctx)
+}
+
 // TestDownload has the files, also where the cache's copy of one was damaged meanwhile.
 func TestDownload(t *testing.T) {
 	d, b := newDebian(t), newBuilder(t)
@@ -39,7 +47,7 @@ func TestDownload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.fetch(t.Context(), lock); err != nil {
+	if err := b.fetch(t.Context(), lock); err != nil {
 		t.Fatal(err)
 	}
 	damaged := b.Cache.ObjectPath(lock.Packages[0].SHA256)
@@ -118,7 +126,7 @@ func TestTarball(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lock (-want +got):\n%s", diff)
 	}
-	if _, err := away.fetch(t.Context(), got); err != nil {
+	if err := away.fetch(t.Context(), got); err != nil {
 		t.Errorf("packages are not in the cache: %v", err)
 	}
 
@@ -205,7 +213,7 @@ func TestTLS(t *testing.T) {
 		s.TLS = tls
 		lock, err := b.Resolve(t.Context(), s)
 		if err == nil {
-			_, err = b.fetch(t.Context(), lock)
+			err = b.fetch(t.Context(), lock)
 		}
 		if err != nil {
 			t.Errorf("%+v: %v", tls, err)
@@ -259,7 +267,7 @@ func TestSkippedCleanUpKeepsPackages(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, p := range lock.Packages {
-			_, err := os.Stat(filepath.Join(base.Dir, AptArchives, aptName(p)))
+			_, err := os.Stat(filepath.Join(base.Dirs[0], AptArchives, aptName(p)))
 			if there := err == nil; there != c.want {
 				t.Errorf("%s left out: the file of %s is there: %t", name, p.Name, there)
 			}

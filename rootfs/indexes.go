@@ -12,6 +12,7 @@ import (
 	"vmbuild/rootfs/internal/control"
 	"vmbuild/rootfs/internal/resolve"
 	"vmbuild/rootfs/mirror"
+	"vmbuild/rootfs/span"
 	"vmbuild/rootfs/suite"
 )
 
@@ -59,8 +60,10 @@ func (b *Builder) indexes(ctx context.Context, s Spec) (indexes, error) {
 	}
 	client := b.client(s.Apt, s.TLS)
 	client.Offline = client.Offline || Skips(s.Skip, skipUpdate)
-	group, ctx := errgroup.WithContext(ctx)
 	b.Event(Event{Stage: "resolve"})
+	ctx, reading := span.Start(ctx, span.Step, "read indexes")
+	defer reading.End()
+	group, ctx := errgroup.WithContext(ctx)
 	for i, src := range sources {
 		keyring, err := b.keyring(s, src)
 		if err != nil {
@@ -103,7 +106,10 @@ func readIndexes(ctx context.Context, c *archive.Client, r *archive.Release, src
 		if err != nil {
 			return err
 		}
+		_, parsing := span.Start(ctx, span.Lane, "parse "+src.Suite+" "+component)
+		parsing.Read(int64(len(data)))
 		packages, err := control.ParseIndex(data)
+		parsing.End()
 		if err != nil {
 			return fmt.Errorf("read component %s of %s: %w", component, r.Source, err)
 		}

@@ -7,13 +7,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,17 +21,18 @@ import (
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/emulation"
+	"vmbuild/rootfs/span"
 	"vmbuild/rootfs/tree"
 )
 
 // An initramfs takes longer to make than all the rest of a build that finds its layer in the cache, and it is the same
-// as long as nothing it is made of has changed. So it is a layer too, named by the layer below and by every change that
-// the build made on top of it, save for the files that neither initramfs-tools nor dracut reads.
+// as long as nothing it is made of has changed. So it is a layer too, named by the layer with the kernels and by every change
+// that was made on top of it, save for the files that its generator does not read.
 var (
 	initramfsOutputs = []string{"boot", "var/lib/initramfs-tools"}
 	initramfsIgnores = []string{
-		"boot/efi", "boot/extlinux", "boot/grub", "etc/apt", "etc/fstab", "etc/hostname", "etc/hosts", "etc/machine-id",
-		"etc/resolv.conf", "home", "root", "run", "tmp", "usr/share/doc", "var/cache", "var/log", "var/tmp",
+		"boot/efi", "boot/extlinux", "boot/grub", "etc/apt", "etc/fstab", "etc/hostname", "etc/hosts", "etc/ld.so.cache", "etc/machine-id",
+		"etc/resolv.conf", "home", "root", "run", "tmp", "usr/share/doc", "var/cache", "var/lib/apt", "var/lib/dpkg", "var/log", "var/tmp",
 	}
 )
 
@@ -59,12 +60,16 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 	if err != nil || len(versions) == 0 {
 		return err
 	}
-	key, err := s.initramfsKey()
+	inputs, err := s.initramfsInputs()
 	if err != nil {
 		return err
 	}
+	key, what := initramfsKey(inputs), describeInitramfs(versions)
 	b.Event(Event{Stage: "initramfs"})
-	layer, _, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
+	ctx, making := span.Start(ctx, span.Stage, "initramfs")
+	defer making.End()
+	layer, hit, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
+		b.missInitramfs(key, what, inputs)
 		if narrow(s.arch) {
 			if err := s.numberEntries(); err != nil {
 				return err
@@ -75,10 +80,16 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 				return err
 			}
 		}
-		return copyInitramfs(s.Dir, dir)
+		if err := copyInitramfs(s.Dir, dir); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, inputsFile), []byte(strings.Join(inputs, "\n")+"\n"), 0o644)
 	})
 	if err != nil {
 		return err
+	}
+	if hit {
+		b.hit(key, what)
 	}
 	if err := copyInitramfs(layer, s.Dir); err != nil {
 		return err
@@ -278,18 +289,79 @@ func copyFile(in, out *os.Root, name string) error {
 	return out.Chtimes(name, info.ModTime(), info.ModTime())
 }
 
-// initramfsKey names the initramfs by what it is made of.
-func (s *Stack) initramfsKey() (string, error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "initramfs 5\n%s\n%d\n%s\n", s.layer, s.epoch.Unix(), s.RootType)
-	if err := hashFSTab(h, filepath.Join(s.Dir, "etc/fstab")); err != nil {
-		return "", fmt.Errorf("name the initramfs: %w", err)
+// initramfsInputs lists what the initramfs is made of, a line each: its subject, a tab, what there is to know of it.
+func (s *Stack) initramfsInputs() ([]string, error) {
+	list, err := s.listInputs()
+	if err != nil {
+		return nil, fmt.Errorf("look at what the initramfs is made of: %w", err)
 	}
-	err := filepath.WalkDir(s.upper, func(path string, e fs.DirEntry, err error) error {
+	return list, nil
+}
+
+func (s *Stack) listInputs() ([]string, error) {
+	in, err := s.inputs()
+	if err != nil {
+		return nil, err
+	}
+	list := []string{
+		"initramfs\t6", "the layer below\t" + in.bottom, fmt.Sprintf("the epoch\t%d", s.epoch.Unix()), "the root file system\t" + s.RootType,
+	}
+	mounts, err := mountInputs(filepath.Join(s.Dir, "etc/fstab"))
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, mounts...)
+	for _, dir := range in.changes {
+		changes, err := in.list(dir)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, changes...)
+	}
+	return list, nil
+}
+
+// initramfsKey names the initramfs that is made of a list.
+func initramfsKey(inputs []string) string {
+	sum := sha256.Sum256([]byte(strings.Join(inputs, "\n")))
+	return hex.EncodeToString(sum[:])
+}
+
+// inputs are what an initramfs is made of: a layer, and what has changed since, in directories as overlayfs keeps them. Nothing
+// of a change matters that the generator cannot read.
+type inputs struct {
+	bottom  string   // key of the layer
+	changes []string // topmost first
+	below   []string // trees that were there before the changes
+	reads   *reads   // nil: anything may be read
+}
+
+// inputs leaves changes out where initramfs-tools makes the initramfs, and where there is a layer that they can be told from.
+func (s *Stack) inputs() (inputs, error) {
+	in := inputs{changes: []string{s.upper}}
+	if s.base == nil {
+		return in, nil
+	}
+	hooks, err := namesInside(s.Dir, kernelHooks)
+	if err != nil || !slices.Contains(hooks, generators[0].hook) || slices.Contains(hooks, generators[1].hook) {
+		in.bottom = s.base.keys[0]
+		return in, err
+	}
+	last := len(s.base.Dirs) - 1
+	in.bottom, in.below = s.base.keys[last], s.base.Dirs[last:]
+	in.changes = append(in.changes, s.base.Dirs[:last]...)
+	in.reads, err = readsOf(s.Dir)
+	return in, err
+}
+
+// list lists the changes in a directory.
+func (in inputs) list(dir string) ([]string, error) {
+	var list []string
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(s.upper, path)
+		name, err := filepath.Rel(dir, path)
 		if err != nil {
 			return err
 		}
@@ -299,53 +371,70 @@ func (s *Stack) initramfsKey() (string, error) {
 			}
 			return nil
 		}
-		return hashEntry(h, path, name, e)
+		if !in.matters(name, path, e) {
+			return nil
+		}
+		line, err := changeInput(path, name, e)
+		list = append(list, line)
+		return err
 	})
-	if err != nil {
-		return "", fmt.Errorf("name the initramfs: %w", err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return list, err
 }
 
-// hashFSTab adds what an initramfs takes from fstab: not which filesystem is mounted where, but of what type it is.
-func hashFSTab(h hash.Hash, path string) error {
+// matters says whether a change may be one of what is read.
+func (in inputs) matters(name, path string, e fs.DirEntry) bool {
+	if in.reads == nil {
+		return true
+	}
+	replaces := slices.ContainsFunc(in.below, func(tree string) bool {
+		_, err := os.Lstat(filepath.Join(tree, name))
+		return err == nil
+	})
+	if replaces && e.IsDir() {
+		return isOpaque(path) // else it is there for what is in it
+	}
+	return in.reads.may("/"+name) || replaces && isLibrary(name)
+}
+
+// mountInputs is what an initramfs takes from fstab: not which filesystem is mounted where, but of what type it is.
+func mountInputs(path string) ([]string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
+	var list []string
 	for line := range strings.Lines(string(data)) {
 		if f := strings.Fields(line); len(f) >= 4 && !strings.HasPrefix(f[0], "#") {
-			fmt.Fprintf(h, "mount %q %q %q\n", f[1], f[2], f[3])
+			list = append(list, fmt.Sprintf("the mount of %q\t%q %q", f[1], f[2], f[3]))
 		}
 	}
-	return nil
+	return list, nil
 }
 
-// hashEntry adds one change of an overlay's upper directory: what is new, other or (a device 0:0) gone.
-func hashEntry(h hash.Hash, path, name string, e fs.DirEntry) error {
+// changeInput is one change of an overlay's upper directory: what is new, other or (a device 0:0) gone.
+func changeInput(path, name string, e fs.DirEntry) (string, error) {
 	info, err := e.Info()
 	if err != nil {
-		return err
+		return "", err
 	}
-	fmt.Fprintf(h, "%q %v\n", name, info.Mode())
+	line := fmt.Sprintf("/%s\t%v", strings.Trim(strconv.Quote(name), `"`), info.Mode())
 	switch {
 	case info.Mode().IsRegular():
 		f, err := os.Open(path)
 		if err != nil {
-			return err
+			return "", err
 		}
 		defer f.Close()
-		fmt.Fprintf(h, "%d\n", info.Size())
+		h := sha256.New()
 		_, err = io.Copy(h, f)
-		return err
+		return fmt.Sprintf("%s %x", line, h.Sum(nil)), err
 	case info.Mode()&fs.ModeSymlink != 0:
 		to, err := os.Readlink(path)
-		fmt.Fprintf(h, "%q\n", to)
-		return err
+		return fmt.Sprintf("%s %q", line, to), err
 	case info.IsDir():
-		fmt.Fprintf(h, "opaque %t\n", isOpaque(path))
+		return fmt.Sprintf("%s opaque %t", line, isOpaque(path)), nil
 	}
-	return nil
+	return line, nil
 }
 
 // isOpaque says whether an overlay's directory hides what is below it.

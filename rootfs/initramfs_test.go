@@ -156,7 +156,7 @@ type changes struct {
 // newStack is a stack as an overlay would be, made of directories: upper has the changes, and the tree has the same.
 func newStack(t *testing.T, key string, c changes) *Stack {
 	t.Helper()
-	s := &Stack{Dir: planted(t, c.files), upper: planted(t, c.files), layer: key, epoch: time.Unix(1700000000, 0)}
+	s := &Stack{Dir: planted(t, c.files), upper: planted(t, c.files), base: &Base{Dirs: []string{t.TempDir()}, keys: []string{key}}, epoch: time.Unix(1700000000, 0)}
 	if c.also != nil {
 		c.also(t, s.upper)
 	}
@@ -173,11 +173,11 @@ short line
 func TestInitramfsKey(t *testing.T) {
 	key := func(s *Stack) string {
 		t.Helper()
-		k, err := s.initramfsKey()
+		inputs, err := s.initramfsInputs()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return k
+		return initramfsKey(inputs)
 	}
 	first := map[string]string{"etc/fstab": someFSTab, "etc/modules": "loop\n", "usr/lib/modules/": "", "boot/": "", "var/": ""}
 	want := key(newStack(t, "a", changes{files: first}))

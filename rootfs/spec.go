@@ -22,6 +22,7 @@ type Spec struct {
 	Components       []string  `json:"components,omitempty"`
 	Variant          string    `json:"variant"`
 	Include          []string  `json:"include,omitempty"` // packages beside the variant's, in apt's syntax and order, or paths of .deb files
+	Added            []string  `json:"added,omitempty"`   // of Include: what is installed over all others, in a layer of its own
 	Exclude          []string  `json:"exclude,omitempty"` // names of packages that are not to be installed
 	Omit             []string  `json:"omit,omitempty"`    // names that the variant does not have, unless something depends on them
 	Recommends       bool      `json:"recommends,omitempty"`
@@ -55,6 +56,7 @@ type Lock struct {
 	Dpkg      string    `json:"dpkg,omitempty"`
 	MergeUsr  bool      `json:"mergeUsr,omitempty"` // /bin, /lib and /sbin are links before anything is unpacked
 	Configure bool      `json:"configure"`          // false: the packages are only unpacked
+	Base      *Lock     `json:"base,omitempty"`     // the packages that are a layer of their own, below the others; nil: none are
 	Skip      []string  `json:"skip,omitempty"`
 	TLS       TLS       `json:"-"`              // has no part in what is made
 	Epoch     time.Time `json:"epoch,omitzero"` // of the Spec
@@ -105,14 +107,14 @@ type Package struct {
 }
 
 // layerFormat changes whenever the same Lock would give another tree, so that no older layer is taken for it.
-const layerFormat = "4"
+const layerFormat = "5"
 
 // key names the layer that the Lock gives under an id mapping, on which the owner of each file on disk depends: a hash
 // of everything that goes into it and of nothing else. The date of the archive is none of it: it changes every day, and
-// a layer keeps the one it was made with.
+// a layer keeps the one it was made with. Nor is the layer below, which an upperLayer's name has in it.
 func (l *Lock) key(idMap string) (string, error) {
 	ingredients := *l
-	ingredients.Date = time.Time{}
+	ingredients.Date, ingredients.Base = time.Time{}, nil
 	data, err := json.Marshal(ingredients)
 	if err != nil {
 		return "", fmt.Errorf("name the layer: %w", err)

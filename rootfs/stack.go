@@ -20,7 +20,7 @@ type Stack struct {
 	Dir      string // the tree
 	RootType string // file system that it will be on, whose fsck the initramfs shall have; empty: it is not known
 	upper    string // what differs from the layer, in overlayfs's form; Dir itself where it is a copy
-	layer    string // key of the layer
+	base     *Base  // nil: none
 	epoch    time.Time
 	skip     []string
 	arch     string // Debian's name, where a layer is below
@@ -30,7 +30,7 @@ type Stack struct {
 // Stack lays a writable tree over a base. Its own files are below work, an empty directory.
 func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 	s := &Stack{
-		Dir: filepath.Join(work, "tree"), upper: filepath.Join(work, "upper"), layer: base.key,
+		Dir: filepath.Join(work, "tree"), upper: filepath.Join(work, "upper"), base: base,
 		epoch: base.Epoch, skip: base.skip, arch: base.arch, mount: true,
 	}
 	scratch := filepath.Join(work, "overlay")
@@ -39,10 +39,10 @@ func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 			return nil, fmt.Errorf("lay a tree over the base: %w", err)
 		}
 	}
-	err := chroot.Overlay([]string{base.Dir}, s.upper, scratch, s.Dir)
+	err := chroot.Overlay(base.Dirs, s.upper, scratch, s.Dir)
 	if errors.Is(err, chroot.ErrNoOverlay) {
 		s.upper, s.mount = s.Dir, false
-		err = copyTree(base.Dir, s.Dir)
+		err = copyBase(base, s.Dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("lay a tree over the base: %w", err)
@@ -53,7 +53,9 @@ func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 // Fresh makes the tree of a Lock's packages in the directory dir, which is there, for a caller with something to do between
 // the steps. It is no layer and has none below it. Where Skeleton was called for dir, its files are kept.
 func (b *Builder) Fresh(ctx context.Context, l *Lock, dir string, s Steps) (*Stack, error) {
-	if err := b.fill(ctx, l, dir, s); err != nil {
+	from := &source{builder: b, lock: l}
+	defer from.Close()
+	if err := b.fill(ctx, l, dir, s, from); err != nil {
 		return nil, fmt.Errorf("make tree: %w", err)
 	}
 	return &Stack{Dir: dir, upper: dir, epoch: l.clamp(), skip: l.Skip}, nil

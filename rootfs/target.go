@@ -10,6 +10,7 @@ import (
 
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/span"
 	"vmbuild/rootfs/suite"
 )
 
@@ -70,6 +71,8 @@ func (b *Builder) Tools(ctx context.Context, s Spec, packages []string) (*chroot
 
 // ToolsOf is Tools for an architecture: of another than the host's it is the files that matter, not the programs.
 func (b *Builder) ToolsOf(ctx context.Context, s Spec, a arch.Arch, packages []string) (*chroot.Tools, error) {
+	ctx, getting := span.Start(ctx, span.Stage, "tools")
+	defer getting.End()
 	lock, err := b.resolveTools(ctx, s.forTools(a.Name, packages))
 	if err != nil {
 		return nil, err
@@ -78,5 +81,5 @@ func (b *Builder) ToolsOf(ctx context.Context, s Spec, a arch.Arch, packages []s
 	if err != nil {
 		return nil, err
 	}
-	return &chroot.Tools{Dir: base.Dir, Options: chroot.Options{Log: b.Log, NoSync: true, Epoch: base.Epoch, Temp: b.Temp}}, nil
+	return &chroot.Tools{Dir: base.Dirs[0], Options: chroot.Options{Log: b.Log, NoSync: true, Epoch: base.Epoch, Temp: b.Temp}}, nil
 }

@@ -11,7 +11,7 @@ import (
 	"vmbuild/rootfs/offers"
 )
 
-// TestTarIsTheSameEverywhere makes the tar of minbase in all manner of places, each time from packages and not from the
+// TestTarIsTheSameEverywhere makes the tar of minbase and a package more in all manner of places, each time from packages and not from the
 // cache: it has the same bytes.
 func TestTarIsTheSameEverywhere(t *testing.T) {
 	p := needProgram(t, "net", "build")
@@ -42,6 +42,9 @@ func TestTarIsTheSameEverywhere(t *testing.T) {
 			mkdir "$dir/t"
 			export TMPDIR="$dir/t"
 			unshare -m sh -ec 'mount -t tmpfs -o nodev,mode=1777 tmpfs "$TMPDIR"; ` + as + `"$run"'`},
+		"cache on an overlay, over which no other can be laid": {p, `
+			mkdir "$dir/cache" "$dir/changes" "$dir/scratch"
+			unshare -m sh -ec 'mount -t overlay -o "lowerdir=$dir/cache,upperdir=$dir/changes,workdir=$dir/scratch" overlay "$dir/cache"; exec "$run"'`},
 		"chroot, in a tree that vmbuild made": {p, `
 			"$program" bootstrap --quiet --cache-dir="$dir/other" --variant=minbase trixie "$dir/tree" "$source"
 			mkdir -p "$dir/tree$dir" "$dir/tree$(dirname "$program")"
@@ -64,7 +67,7 @@ func (p program) tarMadeBy(t *testing.T, source, script string) []byte {
 	t.Helper()
 	dir := p.workDir(t)
 	run := `#!/bin/sh
-SOURCE_DATE_EPOCH=1750000000 exec "$program" bootstrap --quiet --cache-dir="$dir/cache" --variant=minbase "$@" \
+SOURCE_DATE_EPOCH=1750000000 exec "$program" bootstrap --quiet --cache-dir="$dir/cache" --variant=minbase --include=ca-certificates "$@" \
 	trixie "$dir/made.tar" "$source"
 `
 	if err := os.WriteFile(filepath.Join(dir, "run"), []byte(run), 0o755); err != nil {

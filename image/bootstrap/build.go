@@ -16,6 +16,7 @@ import (
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/emulation"
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/span"
 )
 
 // Check looks at the host for everything the plan needs and returns all that is missing at once, as an
@@ -122,6 +123,8 @@ func Build(ctx context.Context, p *Plan, out *os.File, h session.Host) (err erro
 	if err := h.Run(ctx, bootstrapJob, job{p, format.Name, compression.Name}, target.Handle(), outside.Conn); err != nil {
 		return err
 	}
+	_, committing := span.Start(ctx, span.Stage, "commit")
+	defer committing.End()
 	if err := target.Sync(); err != nil {
 		return err
 	}

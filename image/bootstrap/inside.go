@@ -19,6 +19,7 @@ import (
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/span"
 	"vmbuild/rootfs/tree"
 )
 
@@ -84,7 +85,8 @@ func (b *build) bootstrap(ctx context.Context) (err error) {
 	if err := b.complete(ctx, stack); err != nil {
 		return err
 	}
-	if err := b.Roots.Finish(stack); err != nil {
+	err = span.Do(ctx, span.Stage, "finish", func(context.Context) error { return b.Roots.Finish(stack) })
+	if err != nil {
 		return err
 	}
 	if err := b.keepPackages(ctx); err != nil {
@@ -151,6 +153,8 @@ func (b *build) print(ctx context.Context) error {
 // write gives the tree its form.
 func (b *build) write(ctx context.Context, stack *rootfs.Stack, devices []tree.Entry) error {
 	b.Event(rootfs.Event{Stage: "write"})
+	ctx, writing := span.Start(ctx, span.Stage, "write")
+	defer writing.End()
 	format, err := output.Lookup(b.format)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/span"
 	"vmbuild/rootfs/tree"
 )
 
@@ -62,6 +63,8 @@ func Squash(ctx context.Context, o SquashOptions, h session.Host) (err error) {
 	if err := h.Run(ctx, squashJob, o, target.Handle(), source); err != nil {
 		return err
 	}
+	_, committing := span.Start(ctx, span.Stage, "commit")
+	defer committing.End()
 	if err := target.Sync(); err != nil {
 		return err
 	}
@@ -137,14 +140,18 @@ func squashInside(ctx context.Context, s *session.Session, payload json.RawMessa
 	j := output.Job{Out: to, Temp: s.Work, Toolbox: tools}
 	if o.IsDir {
 		s.Event(rootfs.Event{Stage: "read"})
+		ctx, reading := span.Start(ctx, span.Stage, "read")
 		j.Tree, j.Epoch, err = readTree(ctx, o.Source)
+		reading.End()
 	} else {
 		s.Event(rootfs.Event{Stage: "unpack"})
+		ctx, unpacking := span.Start(ctx, span.Stage, "unpack")
 		unpack := plainTar
 		if isLZ4 {
 			unpack = lz4Tar(tools)
 		}
 		j.Tree, j.Epoch, err = unpackSource(ctx, source, filepath.Join(s.Work, "tree"), unpack)
+		unpacking.End()
 	}
 	if err != nil {
 		return fmt.Errorf("read source %s: %w", o.Source, err)
@@ -153,6 +160,8 @@ func squashInside(ctx context.Context, s *session.Session, payload json.RawMessa
 		j.Epoch = o.Epoch
 	}
 	s.Event(rootfs.Event{Stage: "write"})
+	ctx, writing := span.Start(ctx, span.Stage, "write")
+	defer writing.End()
 	return f.Write(ctx, j)
 }
 

@@ -24,6 +24,7 @@ import (
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/arch"
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/span"
 	"vmbuild/rootfs/tree"
 )
 
@@ -63,6 +64,8 @@ func Write(ctx context.Context, o WriteOptions, h session.Host) error {
 	if err := h.Run(ctx, writeJob, o, out.File); err != nil {
 		return err
 	}
+	_, committing := span.Start(ctx, span.Stage, "commit")
+	defer committing.End()
 	if err := out.Sync(); err != nil {
 		return err
 	}
@@ -230,6 +233,8 @@ func (w *writer) write(ctx context.Context, out *os.File) (err error) {
 	}
 	defer w.loaders.Close()
 	w.Event(rootfs.Event{Stage: "write"})
+	ctx, writing := span.Start(ctx, span.Stage, "write")
+	defer writing.End()
 	if err := w.identify(ctx); err != nil {
 		return err
 	}

@@ -10,8 +10,6 @@ import (
 	"vmbuild/partition/filesystem"
 )
 
-var extTools = []string{"e2fsprogs"}
-
 // writeExt gives the function that makes an ext filesystem that the tree fills to nine tenths.
 func writeExt(kind string) func(context.Context, Job) error {
 	return func(ctx context.Context, j Job) error {

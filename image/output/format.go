@@ -20,7 +20,7 @@ import (
 // Job is one tree to be written.
 type Job struct {
 	Tree        *tree.Tree
-	Disk        *os.File    // the finished disk, raw and sparse, for formats of disks
+	Disk        qcow2.Disk  // the finished disk, for formats of disks
 	Out         *os.File    // what Target.Handle gives
 	Compression Compression // of a tar
 	Epoch       time.Time   // no later time is stored, and what has no time gets this one; must not be zero
@@ -57,8 +57,8 @@ var formats = []Format{
 		tools: []string{"squashfs-tools"}, write: writeSquashfs,
 	},
 	{Name: "live", InPlace: true, Shared: true, tools: []string{"squashfs-tools"}, write: writeLive},
-	{Name: "ext2", Suffixes: []string{".ext2"}, tools: extTools, write: writeExt("ext2")},
-	{Name: "ext4", Suffixes: []string{".ext4"}, tools: extTools, write: writeExt("ext4")},
+	{Name: "ext2", Suffixes: []string{".ext2"}, tools: []string{"e2fsprogs"}, write: writeExt("ext2")},
+	{Name: "ext4", Suffixes: []string{".ext4"}, write: writeExt("ext4")},
 	{Name: "raw", Suffixes: []string{".img", ".raw"}, Disk: true, writeDisk: writeRaw},
 	{Name: "qcow2", Suffixes: []string{".qcow2"}, Disk: true, Clusters: true, writeDisk: writeQcow2},
 	{Name: "null", Stream: true, Nothing: true, write: func(context.Context, Job) error { return nil }},
@@ -127,11 +127,7 @@ func (f Format) Packages(c Compression) []string {
 // Write writes the tree, or the disk. The same tree or disk, compression and epoch give the same bytes.
 func (f Format) Write(ctx context.Context, j Job) error {
 	if f.Disk {
-		d, err := qcow2.Raw(j.Disk)
-		if err != nil {
-			return fmt.Errorf("write %s: %w", f.Name, err)
-		}
-		return f.WriteDisk(ctx, j.Out, d, j.Qcow2)
+		return f.WriteDisk(ctx, j.Out, j.Disk, j.Qcow2)
 	}
 	if j.Epoch.IsZero() {
 		return fmt.Errorf("write %s: the job has no epoch", f.Name)

@@ -464,13 +464,17 @@ func TestWriteDisks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer disk.Close()
+	whole, err := qcow2.Raw(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range Disks() {
 		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer out.Close()
-		if err := f.Write(t.Context(), Job{Disk: disk, Out: out}); err != nil {
+		if err := f.Write(t.Context(), Job{Disk: whole, Out: out}); err != nil {
 			t.Fatal(err)
 		}
 		got, err := openDisk(out)
@@ -484,7 +488,7 @@ func TestWriteDisks(t *testing.T) {
 	}
 	raw, err := Lookup("raw")
 	if err == nil {
-		err = raw.Write(t.Context(), Job{Disk: disk, Out: disk})
+		err = raw.Write(t.Context(), Job{Disk: whole, Out: disk})
 	}
 	if err != nil || !bytes.Equal(read(t, path), want) {
 		t.Errorf("the disk has changed by being written to itself, %v", err)

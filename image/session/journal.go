@@ -43,6 +43,11 @@ func NewLogger(w io.Writer) *zap.Logger {
 func (j *Journal) event(e rootfs.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if e.Layer != nil {
+		j.log.Info("layer", zap.Any("layer", e.Layer))
+		j.tell(e)
+		return
+	}
 	if e.Line == "" && e.Stage != j.stage {
 		j.stage = e.Stage
 		j.log.Info("stage", zap.String("stage", e.Stage))

@@ -12,12 +12,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/layer"
 	"vmbuild/rootfs/mirror"
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/span"
 )
 
 // Host is where a job runs and whom it tells.
@@ -36,6 +38,7 @@ type Place struct {
 	Temp    string  `json:"temp"`
 	Log     bool    `json:"log"` // the last of the job's files is the log
 	Profile Profile `json:"profile,omitzero"`
+	Record  bool    `json:"record,omitzero"` // what is done is recorded, and sent
 }
 
 // message is what the outer half sends: a place and what is to be done there.
@@ -65,18 +68,34 @@ func (h Host) run(ctx context.Context, name string, payload any, files ...*os.Fi
 	if err != nil {
 		return err
 	}
+	place.Record = span.Recording(ctx)
 	if h.Log != nil {
 		files = append(files[:len(files):len(files)], h.Log)
 	}
 	return namespace.Run(ctx, namespace.Job{
 		Name: name, Payload: message{place, data}, Files: files, Users: h.Users,
-		Message: func(m json.RawMessage) {
-			var e rootfs.Event
-			if h.Event != nil && json.Unmarshal(m, &e) == nil {
-				h.Event(e)
-			}
-		},
+		Message: h.hear(span.Relay(ctx, "vmbuild, inner half: "+name)),
 	})
+}
+
+// news is what the inner half sends: an event, or something that it has recorded.
+type news struct {
+	rootfs.Event
+	Span *span.Record `json:"span,omitempty"`
+}
+
+// hear returns what takes the messages of the inner half.
+func (h Host) hear(record func(span.Record)) func(json.RawMessage) {
+	return func(m json.RawMessage) {
+		var n news
+		switch err := json.Unmarshal(m, &n); {
+		case err != nil:
+		case n.Span != nil && record != nil:
+			record(*n.Span)
+		case n.Span == nil && h.Event != nil:
+			h.Event(n.Event)
+		}
+	}
 }
 
 func (h Host) place() (Place, error) {
@@ -143,16 +162,22 @@ func Handle(h Handler) namespace.Handler {
 		if err := json.Unmarshal(call.Payload, &m); err != nil {
 			return fmt.Errorf("read the job: %w", err)
 		}
+		limitMemory()
 		files := call.Files
 		var log *os.File
 		if m.Place.Log {
 			files, log = files[:len(files)-1], files[len(files)-1]
 		}
-		s, err := open(m.Place, newJournal(log, call.Send), call.Send)
+		if m.Place.Record {
+			ctx = span.Send(ctx, func(r span.Record) { _ = call.Send(news{Span: &r}) }) // as with Journal.tell
+			stop := span.Watch(ctx, true)
+			defer stop()
+		}
+		s, err := open(ctx, m.Place, newJournal(log, call.Send), call.Send)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, s.close()) }()
+		defer func() { err = errors.Join(err, s.close(ctx)) }()
 		stop, err := m.Place.Profile.Start("inner")
 		if err != nil {
 			return err
@@ -162,8 +187,19 @@ func Handle(h Handler) namespace.Handler {
 	}
 }
 
+// memory is what the inner half's heap is kept below, in bytes, if it can be: the garbage collector works harder as it comes
+// near. What there is to keep at a time is an index of packages, 150 MB, or else the windows of decompressors.
+const memory = 192 << 20
+
+// limitMemory sets that limit, unless the user has set another.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory)
+	}
+}
+
 // open opens the cache and makes a directory for work, after having removed what killed jobs have left.
-func open(p Place, log *Journal, send func(any) error) (*Session, error) {
+func open(ctx context.Context, p Place, log *Journal, send func(any) error) (*Session, error) {
 	mirrors, err := mirror.OfHost(os.DirFS("/etc/apt"))
 	if err != nil {
 		return nil, err
@@ -173,7 +209,7 @@ func open(p Place, log *Journal, send func(any) error) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{Log: log, Cache: cache, Place: p, Send: send}
-	s.sweep()
+	s.sweep(ctx)
 	if s.work, err = layer.TempDir(p.Temp, workPrefix); err != nil {
 		return nil, errors.Join(err, cache.Close())
 	}
@@ -184,7 +220,9 @@ func open(p Place, log *Journal, send func(any) error) (*Session, error) {
 	return s, nil
 }
 
-func (s *Session) sweep() {
+func (s *Session) sweep(ctx context.Context) {
+	_, sweeping := span.Start(ctx, span.Stage, SweepJob)
+	defer sweeping.End()
 	if err := errors.Join(layer.Sweep(s.Place.Temp, workPrefix), s.Cache.Sweep()); err != nil {
 		s.Log.note(err)
 	}
@@ -195,8 +233,10 @@ func (s *Session) Event(e rootfs.Event) { s.Log.event(e) }
 
 // close removes what the job worked with, and once more what killed ones have left: one that was still dying when this
 // one began held its directories then.
-func (s *Session) close() error {
+func (s *Session) close(ctx context.Context) error {
+	ctx, closing := span.Start(ctx, span.Stage, SweepJob)
+	defer closing.End()
 	err := s.work.Close()
-	s.sweep()
+	s.sweep(ctx)
 	return errors.Join(err, s.Cache.Close(), s.Log.Close())
 }

@@ -17,6 +17,7 @@ import (
 	"vmbuild/rootfs"
 	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/namespace"
+	"vmbuild/rootfs/span"
 )
 
 // Stages is a tree in the making.
@@ -124,6 +125,8 @@ func (s *Stages) Run(ctx context.Context, stage hooks.Stage, root string, target
 		return nil
 	}
 	s.Event(rootfs.Event{Stage: string(stage)})
+	ctx, running := span.Start(ctx, span.Stage, string(stage))
+	defer running.End()
 	t, err := s.target(stage, root, target)
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ const (
 	extDisk   = "/proc/self/fd/3"
 )
 
-// ext gives the function that makes an ext2, ext3 or ext4 by mke2fs(8). Devices that the build may not make in the tree
+// ext gives the function that makes an ext2 or ext3 by mke2fs(8). Devices that the build may not make in the tree
 // are added by debugfs(8).
 func ext(kind string) func(context.Context, Job) error {
 	return func(ctx context.Context, j Job) (err error) {
@@ -43,28 +43,12 @@ func ext(kind string) func(context.Context, Job) error {
 		if err := tools.Run(ctx, mke2fs(kind, j)); err != nil {
 			return err
 		}
-		return finishExt(ctx, kind, tools, j)
+		devices, err := deviceScript(j)
+		if err != nil {
+			return err
+		}
+		return debugfs(ctx, tools, j, devices)
 	}
-}
-
-// finishExt adds what mke2fs leaves out.
-func finishExt(ctx context.Context, kind string, tools chroot.Runner, j Job) error {
-	holes, err := filesWithHoles(kind, j)
-	if err != nil {
-		return err
-	}
-	fill, err := fillScript(j, holes)
-	if err != nil {
-		return err
-	}
-	devices, err := deviceScript(j)
-	if err != nil {
-		return err
-	}
-	if err := debugfs(ctx, tools, j, fill+devices); err != nil {
-		return err
-	}
-	return fillHoles(j, holes)
 }
 
 // sourceBinds shows the toolbox the directory of the tree, and an empty one in place of each mount point below it.

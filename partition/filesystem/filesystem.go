@@ -1,6 +1,6 @@
-// Package filesystem makes filesystems and fills them from a tree, straight into a range of an image file. Nothing is
-// mounted and no device is used. vfat and swap are written by vmbuild itself; the others by the programs of a
-// toolbox, so that the bytes do not depend on the host's distribution.
+// Package filesystem makes filesystems and fills them from a tree, straight into a range of an image file; an ext4 can be
+// read without being written anywhere. Nothing is mounted and no device is used. ext4, vfat and swap are vmbuild's own; the
+// others are made by the programs of a toolbox, so that the bytes do not depend on the host's distribution.
 //
 // It does not decide where a filesystem lies, which one a partition gets or how it is called: package partition does.
 // The same job, on the same bytes, gives the same filesystem (but for btrfs, see makeBtrfs): identifiers come from the job
@@ -54,11 +54,15 @@ type Filesystem struct {
 	VolumeSerial bool             // its UUID is FAT's serial number of 32 bits
 	MBRType      func(int64) byte // type in an msdos table of a partition of that many bytes
 	make         func(context.Context, Job) error
+	plan         func(context.Context, Job) (Content, error) // in place of make
 }
 
 // How to add one: a file with a function that makes it, and a row here; then go test ./partition/... .
 var table = []Filesystem{
-	extRow("ext4"),
+	{
+		Name: "ext4", Packages: []string{"e2fsprogs"}, Options: "errors=remount-ro", POSIX: true,
+		GRUBModule: "ext2", MBRType: mbrLinux, plan: planExt4,
+	},
 	extRow("ext3"),
 	extRow("ext2"),
 	{
@@ -107,10 +111,22 @@ func Lookup(name string) (Filesystem, error) {
 
 // Make makes the filesystem of j. The disk is not synced.
 func (f Filesystem) Make(ctx context.Context, j Job) error {
+	if f.Planned() {
+		content, err := f.Plan(ctx, j)
+		if err == nil {
+			err = f.failed(j, writeContent(ctx, j.Disk, j.Offset, content))
+		}
+		return err
+	}
 	err := j.refuseLinks()
 	if err == nil {
 		err = f.make(ctx, j)
 	}
+	return f.failed(j, err)
+}
+
+// failed says what was to be made.
+func (f Filesystem) failed(j Job, err error) error {
 	switch {
 	case err != nil && j.Dir != "":
 		return fmt.Errorf("make %s filesystem for %s: %w", f.Name, j.Dir, err)

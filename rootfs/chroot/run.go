@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vmbuild/rootfs/chroot/tail"
+	"vmbuild/rootfs/span"
 )
 
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -80,6 +81,8 @@ func (r *Root) Run(ctx context.Context, c Command) error {
 	if err := r.blockDaemons(); err != nil {
 		return fmt.Errorf("run %s: %w", commandLine(c.Args), err)
 	}
+	ctx, ran := span.Start(ctx, span.Program, filepath.Base(c.Args[0]))
+	defer ran.End()
 	var last tail.Buffer
 	cmd, err := r.command(ctx, c, &last)
 	if err == nil {
@@ -89,6 +92,10 @@ func (r *Root) Run(ctx context.Context, c Command) error {
 		return fmt.Errorf("run %s: %w", commandLine(c.Args), err)
 	}
 	err = cmd.Wait()
+	if cmd.ProcessState != nil {
+		used, _ := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+		ran.Ran(used)
+	}
 	var exit *exec.ExitError
 	switch {
 	case err == nil || errors.Is(err, exec.ErrWaitDelay):

@@ -19,8 +19,8 @@
 //	documents/KEY       a small file that may change (an InRelease), replaced as a whole; its access time is when it was
 //	                    last asked for
 //	layers/KEY/tree     a directory as its builder left it; a shared lock on layers/KEY is held by each user of it
-//	layers/KEY/complete written last: without it, the layer is taken for absent (see Layer); its modification time is when
-//	                    the layer was last asked for
+//	layers/KEY/complete written last: without it, or if the tree is not as it says, the layer is taken for absent (see
+//	                    Layer); its modification time is when the layer was last asked for
 //	layers/KEY.lock     is there while the layer is made, locked by its maker
 //	tmp/PREFIXRANDOM    temporary, locked by its owner; without a lock it is refuse (see Sweep)
 //	tmp/user-RANDOM     such a directory, empty, for each open cache: its modification time is when that was opened
@@ -45,6 +45,8 @@ type Cache struct {
 	user *Temp // says that this cache is open, and since when
 	mu   sync.Mutex
 	used []*os.File // layers that Layer has returned, under a shared lock
+
+	rejected []string // keys of layers that were not as they were made
 }
 
 // userPrefix marks what says that a cache is open.

@@ -107,7 +107,7 @@ func (c *Cache) build(ctx context.Context, dir string, build Build) (err error) 
 	if err := build(ctx, tree(temp.Path)); err != nil {
 		return err
 	}
-	if err := mark(temp.Path); err != nil {
+	if err := mark(ctx, temp.Path); err != nil {
 		return err
 	}
 	if err := os.Rename(temp.Path, dir); err != nil {
@@ -127,14 +127,21 @@ const writeback = time.Minute
 
 func markPath(layer string) string { return filepath.Join(layer, "complete") }
 
-// mark notes that the layer is whole.
-func mark(layer string) error {
+// mark notes that the layer is whole, and what its files are like.
+func mark(ctx context.Context, layer string) error {
 	boot, err := bootID()
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(markPath(layer), []byte(boot), 0o644)
+	sum, err := fingerprint(ctx, tree(layer))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(markPath(layer), []byte(markText(boot, sum)), 0o644)
 }
+
+// markText is the content of a mark: since when the layer is whole, and its fingerprint.
+func markText(since, fingerprint string) string { return since + "\n" + fingerprint + "\n" }
 
 // bootID names the time since the machine was started (random(4)).
 func bootID() (string, error) {
@@ -152,25 +159,27 @@ const (
 	onDisk                // it is whole
 )
 
-func stateOf(layer string) (state, error) {
-	said, err := os.ReadFile(markPath(layer))
+// stateOf returns also the fingerprint that the mark has.
+func stateOf(layer string) (s state, fingerprint string, err error) {
+	data, err := os.ReadFile(markPath(layer))
 	if errors.Is(err, fs.ErrNotExist) {
-		return unmarked, nil
+		return unmarked, "", nil
 	}
 	if err != nil {
-		return unmarked, err
+		return unmarked, "", err
 	}
-	if string(said) == durable {
-		return onDisk, nil
+	since, fingerprint, _ := strings.Cut(strings.TrimSuffix(string(data), "\n"), "\n")
+	if since == durable {
+		return onDisk, fingerprint, nil
 	}
 	boot, err := bootID()
 	if err != nil {
-		return unmarked, err
+		return unmarked, "", err
 	}
-	if string(said) == boot {
-		return fresh, nil
+	if since == boot {
+		return fresh, fingerprint, nil
 	}
-	return lost, nil
+	return lost, fingerprint, nil
 }
 
 // use takes the layer for as long as c is open, if it is whole. One that c has taken already was.
@@ -188,7 +197,7 @@ func (c *Cache) use(ctx context.Context, dir string) (bool, error) {
 	whole := false
 	err = waitLock(ctx, f, unix.LOCK_SH) // whoever has it alone, renames it and is done
 	if err == nil && isAt(f, dir) {
-		whole, err = c.isWhole(f)
+		whole, err = c.isWhole(ctx, f)
 	}
 	if err != nil || !whole {
 		return false, errors.Join(err, f.Close())
@@ -199,6 +208,20 @@ func (c *Cache) use(ctx context.Context, dir string) (bool, error) {
 	return true, nil
 }
 
+// reject notes that a layer was there, but not as it was made.
+func (c *Cache) reject(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rejected = append(c.rejected, key)
+}
+
+// Rejected says whether Layer has found a layer with that key that somebody has changed, and made it anew.
+func (c *Cache) Rejected(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.rejected, key)
+}
+
 func (c *Cache) holds(dir string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,17 +229,18 @@ func (c *Cache) holds(dir string) bool {
 }
 
 // isWhole reads the mark of the layer that is open as f, and notes that the layer was used.
-func (c *Cache) isWhole(f *os.File) (bool, error) {
+func (c *Cache) isWhole(ctx context.Context, f *os.File) (bool, error) {
 	path := markPath(f.Name())
-	s, err := stateOf(f.Name())
-	if err != nil {
+	s, made, err := stateOf(f.Name())
+	if err != nil || s == unmarked || s == lost {
 		return false, err
 	}
-	switch s {
-	case onDisk:
+	if now, err := fingerprint(ctx, tree(f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) || now != made {
+		c.reject(filepath.Base(f.Name()))
+		return false, ctx.Err()
+	}
+	if s == onDisk {
 		return true, touch(path)
-	case unmarked, lost:
-		return false, nil
 	}
 	info, err := os.Stat(path)
 	if err != nil || time.Since(info.ModTime()) < writeback {
@@ -225,5 +249,5 @@ func (c *Cache) isWhole(f *os.File) (bool, error) {
 	if err := unix.Syncfs(int(f.Fd())); err != nil {
 		return false, os.NewSyscallError("syncfs", err)
 	}
-	return true, c.replace(path, []byte(durable), time.Now())
+	return true, c.replace(path, []byte(markText(durable, made)), time.Now())
 }

@@ -36,6 +36,15 @@ type Entry struct {
 // Tree returns the directory of the layer with that key, which may have gone meanwhile.
 func (c *Cache) Tree(key string) string { return tree(c.path("layers", key)) }
 
+// Layers returns the keys of the layers, whole or not, sorted.
+func (c *Cache) Layers() []string {
+	all, err := c.names(KindLayer)
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return !isSum(name) })
+}
+
 // List returns what is in the cache, by kind and name. Temporary directories are not in the list.
 //
 // As files of layers may belong to subordinate ids, it should run in the user namespace of the build.

@@ -90,7 +90,7 @@ func (c *Cache) check(ctx context.Context, e Entry) (Finding, error) {
 	case KindObject:
 		f.Problem, err = checkObject(ctx, c.ObjectPath(e.Name), e.Name)
 	case KindLayer:
-		f.Problem, f.Harmless, err = checkLayer(c.entryPath(e))
+		f.Problem, f.Harmless, err = checkLayer(ctx, c.entryPath(e))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return Finding{}, nil
@@ -130,12 +130,12 @@ func (r reader) Read(p []byte) (int, error) {
 	return r.f.Read(p)
 }
 
-func checkLayer(dir string) (problem string, harmless bool, err error) {
+func checkLayer(ctx context.Context, dir string) (problem string, harmless bool, err error) {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return "", false, err
 	}
-	state, err := stateOf(dir)
+	state, made, err := stateOf(dir)
 	if err != nil {
 		return "", false, err
 	}
@@ -152,6 +152,9 @@ func checkLayer(dir string) (problem string, harmless bool, err error) {
 		return "has no tree", false, nil
 	case state == lost:
 		return "was made shortly before this machine was started again, and may not be complete", true, nil
+	}
+	if now, err := fingerprint(ctx, tree(dir)); err != nil || now != made {
+		return "has other files than it was made with", false, err
 	}
 	return "", false, nil
 }

@@ -38,6 +38,10 @@ func TestVerify(t *testing.T) {
 			func(c *Cache) error { return os.RemoveAll(c.Tree(oldLayer)) },
 			[]Finding{{Entry: Entry{Kind: KindLayer, Name: oldLayer}, Problem: "has no tree"}},
 		},
+		"layer with another file": {
+			func(c *Cache) error { return os.WriteFile(filepath.Join(c.Tree(oldLayer), "another"), nil, 0o644) },
+			[]Finding{{Entry: Entry{Kind: KindLayer, Name: oldLayer}, Problem: "has other files than it was made with"}},
+		},
 		"layer before a restart": {
 			func(c *Cache) error {
 				return os.WriteFile(markPath(c.path("layers", oldLayer)), []byte("of another boot"), 0o644)

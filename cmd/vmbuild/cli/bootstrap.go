@@ -62,6 +62,8 @@ type bootstrapCmd struct {
 	MergedUsr     bool `hidden:"" noop:""`
 	NoMergedUsr   bool `hidden:"" noop:""`
 	ForceCheckGpg bool `hidden:"" noop:""`
+	cacheOptions
+	timingOptions
 	environment
 }
 
@@ -94,6 +96,7 @@ func printNotes(s Streams, notes []string) {
 type job struct {
 	options bootstrap.Options
 	notes   []string // what the user should hear of
+	explain bool     // and of what has become of layers of the cache
 }
 
 func (j *job) note(format string, args ...any) {
@@ -111,6 +114,7 @@ func (j job) run(ctx context.Context, do bootstrapper, e environment, s Streams)
 	if j.options.Verbosity > 0 {
 		printNotes(s, j.notes)
 		d := newDisplay(s.Err, j.options.Verbosity > 1)
+		d.explain = j.explain
 		defer d.close()
 		host.Event = d.show
 	}
@@ -133,12 +137,12 @@ func (c *bootstrapCmd) Run(ctx context.Context, k *kong.Context, do bootstrapper
 	if err != nil {
 		return usageError{err}
 	}
-	return j.run(ctx, do, c.environment, *s)
+	return c.timingOptions.run(ctx, s.Err, func(ctx context.Context) error { return j.run(ctx, do, c.environment, *s) })
 }
 
 // job reads what the command line names: standard input as apt sources, and which paths there are.
 func (c *bootstrapCmd) job(k *kong.Context, in io.Reader) (job, error) {
-	j := job{options: bootstrap.Options{
+	j := job{explain: c.ExplainCache, options: bootstrap.Options{
 		Suite: c.Suite, Target: c.Target, Variant: c.Variant, Format: c.Format, Mode: c.mode(),
 		Architectures: unique(lists(c.Architectures)), Components: unique(lists(c.Components)),
 		Exclude: lists(c.Exclude), Recommends: c.Recommends, AptOptions: c.Aptopt, DpkgOptions: c.Dpkgopt,

@@ -101,8 +101,14 @@ type buildCmd struct {
 	Seed    string `help:"Derive all identifiers from TEXT instead of from the options." placeholder:"TEXT" whole:"" group:"Program"`
 	DryRun  dryRun `help:"Print the plan and stop; --dry-run=json prints it as data." negatable:"" group:"Program"`
 	Verbose bool   `help:"Print what the programs of the build print." short:"v" negatable:"" group:"Program"`
+	cacheOptions
 	programOptions
 	environment
+}
+
+// cacheOptions are those of commands that make layers.
+type cacheOptions struct {
+	ExplainCache bool `help:"Say of each layer of the cache whether it was there (hit), or is made (miss) and which of its inputs has changed." negatable:"" whole:"" group:"Program"`
 }
 
 // auto is the choice that other options make.
@@ -230,7 +236,7 @@ func sourceDateEpoch() (time.Time, error) {
 
 // Run is called by kong.
 func (c *buildCmd) Run(ctx context.Context, k *kong.Context, s Streams) error {
-	return c.run(k, s, func(s surroundings) error { return c.build(ctx, s) })
+	return c.run(ctx, k, s, c.build)
 }
 
 func (c *buildCmd) build(ctx context.Context, s surroundings) error {
@@ -256,6 +262,7 @@ func (c *buildCmd) build(ctx context.Context, s surroundings) error {
 		return e.Encode(plan.Redacted())
 	}
 	display := newDisplay(s.Err, c.Verbose)
+	display.explain = c.ExplainCache
 	result, err := image.Build(ctx, plan, image.Host{
 		Cache: c.cacheDir(), Temp: c.tempDir(), Log: s.log.file(), Event: display.show, Profile: s.profile,
 	})

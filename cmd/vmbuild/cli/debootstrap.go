@@ -57,6 +57,7 @@ type debootstrapCmd struct {
 	KeepDebootstrapDir bool   `hidden:"" noop:"there is no /debootstrap to keep"`
 	Extractor          string `hidden:"" noop:"vmbuild unpacks packages itself" enum:",dpkg-deb,ar" default:""`
 	DebianInstaller    bool   `hidden:"" noop:"vmbuild does not talk to the installer"`
+	timingOptions
 	environment
 }
 
@@ -66,7 +67,7 @@ func (c *debootstrapCmd) Run(ctx context.Context, k *kong.Context, do bootstrapp
 	if err != nil {
 		return usageError{err}
 	}
-	return j.run(ctx, do, c.environment, s)
+	return c.timingOptions.run(ctx, s.Err, func(ctx context.Context) error { return j.run(ctx, do, c.environment, s) })
 }
 
 func (c *debootstrapCmd) job(k *kong.Context) (job, error) {

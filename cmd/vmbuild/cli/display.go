@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type display struct {
 	out     io.Writer
 	bars    *mpb.Progress // nil where out is no terminal
 	verbose bool
+	explain bool // tells what has become of layers of the cache
 
 	mu      sync.Mutex
 	stage   string
@@ -46,6 +48,12 @@ func (d *display) show(e rootfs.Event) {
 		}
 		return
 	}
+	if e.Layer != nil {
+		if d.explain {
+			d.print(explanation(*e.Layer))
+		}
+		return
+	}
 	if e.Stage == "" {
 		d.end()
 		return
@@ -69,6 +77,15 @@ func (d *display) print(text string) {
 		return
 	}
 	fmt.Fprint(d.out, text)
+}
+
+// explanation is what people are told of a layer.
+func explanation(use rootfs.LayerUse) string {
+	key := use.Key[:min(len(use.Key), 12)]
+	if use.Hit {
+		return fmt.Sprintf("cache: %s %s: hit\n", key, use.What)
+	}
+	return fmt.Sprintf("cache: %s %s: miss: %s\n", key, use.What, strings.Join(use.Why, "; "))
 }
 
 // liveBar is the line of the stage at work. What a stage counts is known only some time after it has begun.

@@ -17,11 +17,16 @@ type liveCmd struct {
 	VolumeID string `name:"volume-id" help:"Label of the volume." default:"${volume}" placeholder:"LABEL"`
 	Append   string `help:"Start the kernel with these arguments too." placeholder:"ARGUMENTS"`
 	toolsFlags
+	timingOptions
 	environment
 }
 
 // Run is called by kong.
 func (c *liveCmd) Run(ctx context.Context, s Streams) error {
+	return c.run(ctx, s.Err, func(ctx context.Context) error { return c.make(ctx, s) })
+}
+
+func (c *liveCmd) make(ctx context.Context, s Streams) error {
 	epoch, err := sourceDateEpoch()
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ type multistrapCmd struct {
 	Offline   bool   `help:"Take everything from the cache."`
 	Verbose   bool   `help:"Print what the programs of the build print."`
 
+	timingOptions
 	environment
 }
 
@@ -42,7 +43,7 @@ func (c *multistrapCmd) Run(ctx context.Context, do bootstrapper, s Streams) err
 	if err != nil {
 		return usageError{err}
 	}
-	return j.run(ctx, do, c.environment, s)
+	return c.timingOptions.run(ctx, s.Err, func(ctx context.Context) error { return j.run(ctx, do, c.environment, s) })
 }
 
 // config reads the configuration; the command line counts for more than its files.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 
 	"github.com/alecthomas/kong"
@@ -14,6 +15,7 @@ type programOptions struct {
 	configOptions
 	logOptions
 	profileOptions
+	timingOptions
 }
 
 // surroundings are what a command works in.
@@ -32,7 +34,7 @@ func (s surroundings) note(notes []string) {
 }
 
 // run does what a command is for, between the first line of the log and the last, or what the options ask for instead.
-func (o *programOptions) run(k *kong.Context, s Streams, do func(s surroundings) error) (err error) {
+func (o *programOptions) run(ctx context.Context, k *kong.Context, s Streams, do func(ctx context.Context, s surroundings) error) (err error) {
 	if done, err := o.answer(k, s); done || err != nil {
 		return err
 	}
@@ -53,5 +55,5 @@ func (o *programOptions) run(k *kong.Context, s Streams, do func(s surroundings)
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	return do(surroundings{s, log, profile})
+	return o.timingOptions.run(ctx, s.Err, func(ctx context.Context) error { return do(ctx, surroundings{s, log, profile}) })
 }

@@ -13,6 +13,7 @@ type squashCmd struct {
 	Source string `arg:"" help:"Root filesystem: a tarball (gzip, bzip2, xz, zstd, lz4 or plain), or a directory." placeholder:"SOURCE" type:"path"`
 	Dir    string `arg:"" help:"Directory that gets filesystem.squashfs, kernel and initramfs, and what starts them by UEFI." placeholder:"DIR" type:"path"`
 	toolsFlags
+	timingOptions
 	environment
 }
 
@@ -29,6 +30,10 @@ func (f toolsFlags) options() live.Tools {
 
 // Run is called by kong.
 func (c *squashCmd) Run(ctx context.Context, s Streams) error {
+	return c.run(ctx, s.Err, func(ctx context.Context) error { return c.make(ctx, s) })
+}
+
+func (c *squashCmd) make(ctx context.Context, s Streams) error {
 	epoch, err := sourceDateEpoch()
 	if err != nil {
 		return err

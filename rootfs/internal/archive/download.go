@@ -53,6 +53,8 @@ func (c *Client) download(ctx context.Context, u *url.URL, t *transfer, p patien
 	if t.server != u.String() { // another server's file cannot be told to be the same, but by the hash of the whole
 		t.server, t.validator = u.String(), ""
 	}
+	ctx, fetching := c.startFetch(ctx, u)
+	defer fetching.End()
 	return c.retry(ctx, u, p, func(ctx context.Context) (int64, error) {
 		a, err := c.open(ctx, u, question{offset: t.offset, validator: t.validator})
 		if err != nil {
@@ -68,6 +70,7 @@ func (c *Client) download(ctx context.Context, u *url.URL, t *transfer, p patien
 		}
 		n, err := copyBody(t.w, a.body)
 		t.offset += n
+		fetching.Fetched(n)
 		return n, err
 	})
 }
@@ -86,9 +89,12 @@ var errNotModified = errors.New("not modified")
 func (c *Client) document(ctx context.Context, f copies, known time.Time) (document, error) {
 	var d document
 	_, err := c.each(ctx, f, func(u *url.URL, p patience) error {
+		ctx, fetching := c.startFetch(ctx, u)
+		defer fetching.End()
 		return c.retry(ctx, u, p, func(ctx context.Context) (int64, error) {
 			var err error
 			d, err = c.readDocument(ctx, u, known)
+			fetching.Fetched(int64(len(d.data)))
 			return 0, err
 		})
 	})

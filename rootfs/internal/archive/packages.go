@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"vmbuild/rootfs/internal/deb"
+	"vmbuild/rootfs/span"
 )
 
 // suffixes of compressed indexes, the one that is fetched first if a suite has several.
@@ -116,7 +117,9 @@ func (c *Client) unpackedIndex(ctx context.Context, r *Release, packed, plain Fi
 			if err != nil {
 				return err
 			}
-			err = decompress(file, packed, &skipper{w, offset})
+			err = span.Do(ctx, span.Step, "decompress "+r.Source.Suite+" "+packed.Path, func(context.Context) error {
+				return decompress(file, packed, &skipper{w, offset})
+			})
 			return errors.Join(err, c.Cache.RemoveObject(packed.SHA256))
 		})
 		return file, plain.refuse(err)

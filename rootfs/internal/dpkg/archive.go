@@ -16,12 +16,14 @@ import (
 
 	"vmbuild/rootfs/internal/control"
 	"vmbuild/rootfs/internal/deb"
+	"vmbuild/rootfs/span"
 )
 
 // Deb is a package file.
 type Deb struct {
 	Path   string
-	SHA256 string // in hexadecimal; if it is set, the file's bytes are checked before anything of it is unpacked
+	Ready  func(context.Context) error // returns when the file is there; nil: it is
+	SHA256 string                      // in hexadecimal; if it is set, the file's bytes are checked before anything of it is unpacked
 
 	// Refetch makes the file at Path anew, once, if its bytes are not those; nil: nobody can.
 	Refetch func(context.Context) error
@@ -35,6 +37,7 @@ type archive struct {
 	control   map[string]deb.Member
 	conffiles []conffile
 	triggers  []directive
+	ahead     ahead
 
 	// What unpacking finds out:
 	list    []string        // its paths, as dpkg lists them
@@ -54,6 +57,8 @@ const newConffile = "newconffile"
 // readArchives opens all packages, several at a time, and reads their control members.
 func readArchives(ctx context.Context, debs []Deb, parallel int) ([]*archive, error) {
 	archives := make([]*archive, len(debs))
+	ctx, unpacking := span.Start(ctx, span.Stage, "unpack")
+	defer unpacking.End()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, d := range debs {
@@ -61,6 +66,13 @@ func readArchives(ctx context.Context, debs []Deb, parallel int) ([]*archive, er
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			if d.Ready != nil {
+				if err := d.Ready(ctx); err != nil {
+					return err
+				}
+			}
+			_, reading := span.Start(ctx, span.Lane, "read")
+			defer reading.End()
 			a, err := readArchive(d)
 			if errors.As(err, new(*damage)) && d.Refetch != nil {
 				if err = d.Refetch(ctx); err == nil {
@@ -70,6 +82,8 @@ func readArchives(ctx context.Context, debs []Deb, parallel int) ([]*archive, er
 			if err != nil {
 				return fmt.Errorf("%s: %w", path.Base(d.Path), err)
 			}
+			reading.Read(a.size)
+			reading.Note("package", a.name)
 			a.order = i
 			archives[i] = a
 			return nil

@@ -20,6 +20,7 @@ import (
 	"slices"
 
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/span"
 )
 
 // Options say where and how packages are unpacked.
@@ -28,6 +29,7 @@ type Options struct {
 	PathRules []PathRule        // which paths are not unpacked
 	Parallel  int               // packages unpacked at the same time; 0: one for each core
 	Unpacked  func(name string) // is told each package whose files are in place; called from several goroutines
+	Configure func()            // is told when all are in place, and those left are to be configured; may be nil
 }
 
 func (o Options) parallel() int {
@@ -75,6 +77,8 @@ func extract(ctx context.Context, o Options, debs []Deb) (*Extracted, error) {
 
 // unpack unpacks the packages and records them.
 func (db *database) unpack(ctx context.Context, o Options, archives []*archive, first bool) error {
+	ctx, unpacking := span.Start(ctx, span.Stage, "unpack")
+	defer unpacking.End()
 	for _, a := range archives {
 		if old := db.find(a.name, a.arch); old != nil {
 			return fmt.Errorf("package %s is in the root already, version %s, %s", old.id(), old.version, old.status)
@@ -175,6 +179,8 @@ func (e *Extracted) unpackDiverted(ctx context.Context, root *rootDir, before di
 	db.records = slices.DeleteFunc(db.records, func(r *record) bool {
 		return slices.ContainsFunc(affected, func(a *archive) bool { return a.id() == r.id() })
 	})
+	ctx, unpacking := span.Start(ctx, span.Stage, "unpack")
+	defer unpacking.End()
 	u, err := newUnpacker(db, e.options, true)
 	if err != nil {
 		return err
@@ -195,20 +201,12 @@ func hasNewDiversion(list []string, before, now diversions) bool {
 // what a package pre-depends on is unpacked and configured before it; in between nothing is configured, and all that is
 // left at the end by one call of dpkg.
 func Install(ctx context.Context, o Options, runner chroot.Runner, debs []Deb) error {
-	if err := install(ctx, o, runner, debs); err != nil {
-		return fmt.Errorf("install packages: %w", err)
-	}
-	return nil
+	c := Prepare(ctx, o, debs)
+	defer c.Close()
+	return c.Install(ctx, o, runner)
 }
 
-func install(ctx context.Context, o Options, runner chroot.Runner, debs []Deb) error {
-	if len(debs) == 0 {
-		return nil
-	}
-	archives, err := readArchives(ctx, debs, o.parallel())
-	if err != nil {
-		return err
-	}
+func install(ctx context.Context, o Options, runner chroot.Runner, archives []*archive) error {
 	root, err := openRootDir(o.Root)
 	if err != nil {
 		return err
@@ -230,6 +228,9 @@ func install(ctx context.Context, o Options, runner chroot.Runner, debs []Deb) e
 		if err := s.unpack(ctx, o, b.unpack); err != nil {
 			return err
 		}
+	}
+	if o.Configure != nil {
+		o.Configure()
 	}
 	return s.configurePending(ctx)
 }

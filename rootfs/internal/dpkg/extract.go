@@ -14,8 +14,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"vmbuild/rootfs/internal/deb"
 )
 
 const (
@@ -34,6 +32,7 @@ type extraction struct {
 	dirs    map[string]int // descriptors of directories used lately, by path
 	digests bool           // the package has no md5sums: they are to be computed
 	sums    map[string]string
+	written int64 // bytes of files
 }
 
 func newExtraction(u *unpacker, a *archive) *extraction {
@@ -56,16 +55,7 @@ func (x *extraction) closeDirs() {
 func (x *extraction) run(ctx context.Context) error {
 	x.pkg.list = nil
 	x.pkg.digests.Reset()
-	file, err := os.Open(x.pkg.path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	pkg, err := deb.Open(file, x.pkg.size)
-	if err != nil {
-		return err
-	}
-	stream, err := pkg.Data()
+	stream, err := x.pkg.data()
 	if err != nil {
 		return err
 	}
@@ -282,6 +272,7 @@ func (x *extraction) copy(fd int, content io.Reader, digest hash.Hash) error {
 		if err := writeAll(fd, x.buffer[:n]); err != nil {
 			return err
 		}
+		x.written += int64(n)
 		if err == io.EOF {
 			return nil
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/span"
 )
 
 // scripts runs maintainer scripts and dpkg in the root.
@@ -42,6 +43,10 @@ func (s scripts) preinst(ctx context.Context, a *archive) error {
 	if _, ok := a.control["preinst"]; !ok {
 		return nil
 	}
+	ctx, configuring := span.Start(ctx, span.Stage, "configure")
+	defer configuring.End()
+	ctx, preinst := span.Start(ctx, span.Step, "preinst "+a.name)
+	defer preinst.End()
 	if err := s.root.removeFiles(scriptsDir); err != nil {
 		return err
 	}
@@ -95,7 +100,13 @@ func (s scripts) configurePending(ctx context.Context) error {
 }
 
 func (s scripts) dpkg(ctx context.Context, args []string) error {
-	if err := s.runner.Run(ctx, chroot.Command{Args: args, Env: environment}); err != nil {
+	ctx, configuring := span.Start(ctx, span.Stage, "configure")
+	defer configuring.End()
+	run := s.runner.Run
+	if span.Recording(ctx) {
+		run = s.runRecorded
+	}
+	if err := run(ctx, chroot.Command{Args: args, Env: environment}); err != nil {
 		return fmt.Errorf("%s: %w", strings.Join(args[:min(len(args), 4)], " "), err)
 	}
 	return nil

@@ -1,16 +1,16 @@
 package dpkg
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"vmbuild/rootfs/span"
 )
 
 // unpacker puts the files of several packages into a root at the same time.
@@ -71,17 +71,19 @@ func newUnpacker(db *database, o Options, first bool) (*unpacker, error) {
 
 // run unpacks the packages, the largest first, so that none is left to be waited for at the end.
 func (u *unpacker) run(ctx context.Context, archives []*archive) error {
-	bySize := slices.Clone(archives)
-	slices.SortStableFunc(bySize, func(a, b *archive) int { return cmp.Compare(b.size, a.size) })
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(u.parallel)
-	for _, a := range bySize {
+	for _, a := range largestFirst(archives) {
 		group.Go(func() error {
+			ctx, unpacking := span.Start(ctx, span.Lane, a.name)
+			defer unpacking.End()
+			unpacking.Read(a.size)
 			x := newExtraction(u, a)
 			defer x.Close()
 			if err := x.run(ctx); err != nil {
 				return fmt.Errorf("%s: %w", path.Base(a.path), err)
 			}
+			unpacking.Wrote(x.written)
 			if u.unpacked != nil {
 				u.unpacked(a.name)
 			}
