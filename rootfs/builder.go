@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"vmbuild/rootfs/internal/archive"
 	"vmbuild/rootfs/internal/resolve"
@@ -202,11 +203,13 @@ func (b *Builder) resolveTools(ctx context.Context, s Spec) (*Lock, error) {
 	return lock, nil
 }
 
+// add adds packages with texts of their own: those of a choice are parts of the index, which would be kept for them.
 func (l *Lock) add(choices []resolve.Choice, essential bool) {
 	for _, c := range choices {
 		l.Packages = append(l.Packages, Package{
-			Name: c.Name, Version: c.Version, Arch: c.Architecture, Source: c.Archive, Path: c.Filename,
-			Size: c.Size, SHA256: c.SHA256, Essential: essential, Auto: c.Auto,
+			Name: strings.Clone(c.Name), Version: strings.Clone(c.Version), Arch: strings.Clone(c.Architecture),
+			Source: c.Archive, Path: strings.Clone(c.Filename), Size: c.Size, SHA256: strings.Clone(c.SHA256),
+			Essential: essential, Auto: c.Auto,
 		})
 	}
 }

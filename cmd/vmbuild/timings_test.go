@@ -38,7 +38,8 @@ func TestTimings(t *testing.T) {
 			args: []string{"--setup-hook=touch $1/x"}, last: `^memory: at most .* MB$`,
 			stages: "commit fetch finish resolve setup sweep unpack write",
 			has: []string{"1 stage commit", "2 stage sweep", "2 stage setup", `2 step "touch $1/x"`, "2 stage resolve",
-				"2 network InRelease", "2 network main/binary-amd64 index", "2 stage unpack", "2 network a_1_amd64.deb", "2 network b_1_amd64.deb", "2 lane a", "2 lane b"},
+				"2 network InRelease", "2 network main/binary-amd64 index", "2 stage unpack", "2 network a_1_amd64.deb",
+				"2 network b_1_amd64.deb", "2 lane a", "2 lane b"},
 		},
 		"failed": {
 			args: []string{"--setup-hook=touch $1/x; false"}, status: 1, last: `^vmbuild: run setup hook`,

@@ -35,7 +35,7 @@ func (o timingOptions) run(ctx context.Context, out io.Writer, do func(context.C
 	stop := span.Watch(ctx, false)
 	err = do(ctx)
 	stop()
-	if o.Timings && err == nil {
+	if o.Timings {
 		printTimings(out, c.Summary())
 	}
 	if trace != nil { // what was made is made, whatever becomes of this file
