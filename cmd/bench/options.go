@@ -16,17 +16,17 @@ import (
 
 // options are the command line.
 type options struct {
-	Runs         int      `help:"Pairs of runs of each comparison." default:"5" placeholder:"N"`
+	Runs         int      `help:"Pairs of runs of each comparison (default 5)." default:"5" placeholder:"N"`
 	Rows         string   `help:"Make only the comparisons whose names match; --list has them." placeholder:"REGEX"`
 	Tools        []string `help:"Compare only with these." placeholder:"NAME"`
 	Quick        bool     `help:"One pair each, and others do not warm up: to see that it works."`
 	List         bool     `help:"Print the comparisons, and what this machine lacks for them."`
-	Out          string   `help:"Write tables, plots, figures and logs into DIR." default:"bench" placeholder:"DIR"`
-	Vmbuild      string   `help:"The program to compare." default:"./vmbuild" placeholder:"FILE"`
-	Distribution string   `help:"Debian suite." default:"trixie" placeholder:"NAME"`
+	Out          string   `help:"Write tables, plots, figures and logs into DIR (default bench)." default:"bench" placeholder:"DIR"`
+	Vmbuild      string   `help:"The program to compare (default ./vmbuild)." default:"./vmbuild" placeholder:"FILE"`
+	Distribution string   `help:"Debian suite (default trixie)." default:"trixie" placeholder:"NAME"`
 	Mirror       string   `help:"Fetch packages from URL (default: this host's own apt source for Debian)." placeholder:"URL"`
 	Archive      string   `help:"Keep what was fetched in DIR (default: vmbuild-bench in the user's cache)." placeholder:"DIR"`
-	Work         string   `help:"Work below DIR." default:"/var/tmp" placeholder:"DIR"`
+	Work         string   `help:"Work below DIR (default /var/tmp); trees of a desktop take 15 GB there." default:"/var/tmp" placeholder:"DIR"`
 }
 
 // Names of what is no comparison but can be chosen by --rows, too.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -226,53 +227,50 @@ func (slowly) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // TestMeter: time in which answers overlap counts once, time between them does not, and an answer ends only once.
 func TestMeter(t *testing.T) {
-	m := &Meter{Next: slowly{}}
-	client := http.Client{Transport: m}
-	var group sync.WaitGroup
-	for n := range 3 {
-		group.Go(func() {
-			time.Sleep(time.Duration(n) * 50 * time.Millisecond)
-			get(t, &client, "http://100ms/four")
-		})
-	}
-	group.Wait()
-	time.Sleep(200 * time.Millisecond)
-	get(t, &client, "http://50ms/two")
-	if _, err := client.Get("http://never/"); err == nil {
-		t.Error("the request succeeds")
-	}
-	got := m.Take()
-	if got.Busy < 250*time.Millisecond || got.Busy >= 400*time.Millisecond {
-		t.Errorf("busy for %v, want 250 ms and a little", got.Busy)
-	}
-	got.Busy = 0
-	if want := (Traffic{Requests: 5, Bytes: 3*5 + 4}); got != want {
-		t.Errorf("%+v, want %+v", got, want)
-	}
-	if again := m.Take(); again != (Traffic{}) {
-		t.Errorf("afterwards %+v", again)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := &Meter{Next: slowly{}}
+		client := http.Client{Transport: m}
+		if _, err := client.Get("http://never/"); err == nil {
+			t.Error("the request succeeds")
+		}
+		var group sync.WaitGroup
+		for n := range 3 {
+			group.Go(func() {
+				time.Sleep(time.Duration(n) * 50 * time.Millisecond)
+				get(t, &client, "http://100ms/four")
+			})
+		}
+		group.Wait()
+		time.Sleep(time.Second)
+		get(t, &client, "http://50ms/two")
+		want := Traffic{Requests: 5, Bytes: 3*5 + 4, Busy: 250 * time.Millisecond}
+		if got := m.Take(); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+		if again := m.Take(); again != (Traffic{}) {
+			t.Errorf("afterwards %+v", again)
+		}
+	})
 }
 
 // TestMeterTakesWhatIsUnderWay: an answer that is being received is divided between the two who ask.
 func TestMeterTakesWhatIsUnderWay(t *testing.T) {
-	m := &Meter{Next: slowly{}}
-	request := httptest.NewRequest(http.MethodGet, "http://1ms/x", nil)
-	answer, err := m.RoundTrip(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(200 * time.Millisecond)
-	first := m.Take().Busy
-	time.Sleep(20 * time.Millisecond)
-	answer.Body.Close()
-	answer.Body.Close()
-	second := m.Take().Busy
-	if first < 200*time.Millisecond || second < 20*time.Millisecond || second >= first {
-		t.Errorf("busy for %v, then for %v", first, second)
-	}
-	time.Sleep(20 * time.Millisecond)
-	if third := m.Take().Busy; third != 0 {
-		t.Errorf("busy for %v after the end", third)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		m := &Meter{Next: slowly{}}
+		answer, err := m.RoundTrip(httptest.NewRequest(http.MethodGet, "http://10ms/x", nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		got := []time.Duration{m.Take().Busy}
+		time.Sleep(20 * time.Millisecond)
+		answer.Body.Close()
+		answer.Body.Close()
+		got = append(got, m.Take().Busy)
+		time.Sleep(20 * time.Millisecond)
+		got = append(got, m.Take().Busy)
+		if diff := cmp.Diff([]time.Duration{210 * time.Millisecond, 20 * time.Millisecond, 0}, got); diff != "" {
+			t.Errorf("busy (-want +got):\n%s", diff)
+		}
+	})
 }

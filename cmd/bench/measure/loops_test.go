@@ -13,15 +13,15 @@ import (
 func TestDetach(t *testing.T) {
 	dir := t.TempDir()
 	for path, text := range map[string]string{
-		"block/loop0/loop/backing_file":       "/work/a/disk.img\n",
-		"block/loop1/loop/backing_file":       "/work/b.img (deleted)\n",
+		"block/loop0/loop/backing_file":       "/srv/a/disk.img\n",
+		"block/loop1/loop/backing_file":       "/srv/b.img (deleted)\n",
 		"block/loop1/holders/dm-0/dm/name":    "loop1p1\n",
-		"block/loop2/loop/backing_file":       "/workshop/c.img\n",
+		"block/loop2/loop/backing_file":       "/srvother/c.img\n",
 		"block/loop2/holders/dm-1/dm/name":    "loop2p1\n",
 		"block/loop3/size":                    "0\n",
-		"block/sda/loop/backing_file":         "/work/no\n",
+		"block/sda/loop/backing_file":         "/srv/no\n",
 		"bin/dmsetup":                         "#!/bin/sh\necho \"$@\" >>" + dir + "/mapped\n",
-		"block/loop12/loop/backing_file":      "/work/refused\n",
+		"block/loop12/loop/backing_file":      "/srv/refused\n",
 		"block/loop12/holders/other/dm/title": "\n",
 	} {
 		path = filepath.Join(dir, path)
@@ -34,7 +34,7 @@ func TestDetach(t *testing.T) {
 	}
 	t.Setenv("PATH", dir+"/bin:"+os.Getenv("PATH"))
 	cleared := map[string]bool{}
-	err := detach(dir+"/block", "/work", func(device string) error {
+	err := detach(dir+"/block", "/srv", func(device string) error {
 		cleared[device] = true
 		if device == "/dev/loop12" {
 			return errors.New("busy")
