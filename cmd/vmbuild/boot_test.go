@@ -312,13 +312,13 @@ func byUEFI(m machine.Machine) bool {
 	return m.Firmware == machine.UEFI || m.Firmware == machine.SecureBoot
 }
 
-// powerOff shuts the system down. That of a board, which QEMU cannot turn off, ends where it would start anew.
+// powerOff shuts the system down. One that QEMU cannot turn off ends where it would start anew.
 func (g guest) powerOff(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	verb := "poweroff"
-	if g.machine.Board != "" {
+	if !g.machine.TurnsOff() {
 		verb = "reboot"
 	}
 	if err := g.process.Send("exec systemctl " + verb + "\n"); err != nil {

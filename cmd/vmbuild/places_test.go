@@ -11,7 +11,7 @@ import (
 	"vmbuild/rootfs/offers"
 )
 
-// TestTarIsTheSameEverywhere makes the tar of minbase and a package more in all manner of places, each time from packages and not from the
+// TestTarIsTheSameEverywhere makes the tar of minbase in all manner of places, each time from packages and not from the
 // cache: it has the same bytes.
 func TestTarIsTheSameEverywhere(t *testing.T) {
 	p := needProgram(t, "net", "build")
@@ -42,9 +42,6 @@ func TestTarIsTheSameEverywhere(t *testing.T) {
 			mkdir "$dir/t"
 			export TMPDIR="$dir/t"
 			unshare -m sh -ec 'mount -t tmpfs -o nodev,mode=1777 tmpfs "$TMPDIR"; ` + as + `"$run"'`},
-		"cache on an overlay, over which no other can be laid": {p, `
-			mkdir "$dir/cache" "$dir/changes" "$dir/scratch"
-			unshare -m sh -ec 'mount -t overlay -o "lowerdir=$dir/cache,upperdir=$dir/changes,workdir=$dir/scratch" overlay "$dir/cache"; exec "$run"'`},
 		"chroot, in a tree that vmbuild made": {p, `
 			"$program" bootstrap --quiet --cache-dir="$dir/other" --variant=minbase trixie "$dir/tree" "$source"
 			mkdir -p "$dir/tree$dir" "$dir/tree$(dirname "$program")"
@@ -65,11 +62,16 @@ func TestTarIsTheSameEverywhere(t *testing.T) {
 // tarMadeBy returns what a script makes by calling run, or the script $run, which makes the tar of minbase.
 func (p program) tarMadeBy(t *testing.T, source, script string) []byte {
 	t.Helper()
-	dir := p.workDir(t)
-	run := `#!/bin/sh
-SOURCE_DATE_EPOCH=1750000000 exec "$program" bootstrap --quiet --cache-dir="$dir/cache" --variant=minbase --include=ca-certificates "$@" \
+	return p.made(t, `#!/bin/sh
+SOURCE_DATE_EPOCH=1750000000 exec "$program" bootstrap --quiet --cache-dir="$dir/cache" --variant=minbase "$@" \
 	trixie "$dir/made.tar" "$source"
-`
+`, script, source)
+}
+
+// made returns the file made.tar of a directory in which a script has called run, or the script $run, of that text.
+func (p program) made(t *testing.T, run, script, source string) []byte {
+	t.Helper()
+	dir := p.workDir(t)
 	if err := os.WriteFile(filepath.Join(dir, "run"), []byte(run), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -83,4 +85,39 @@ SOURCE_DATE_EPOCH=1750000000 exec "$program" bootstrap --quiet --cache-dir="$dir
 		t.Fatal(err)
 	}
 	return data
+}
+
+// TestAddedPackagesAreTheSameEverywhere installs a package over others, in a layer of its own, where that is a copy of the other
+// as overlays cannot be laid over each other, and in a tree without layers: the tar has the same bytes.
+func TestAddedPackagesAreTheSameEverywhere(t *testing.T) {
+	p := needProgram(t, "net", "build")
+	if os.Getuid() != 0 {
+		t.Skip("only root can make the places")
+	}
+	offers.Programs(t, "unshare")
+	t.Parallel()
+	for _, name := range []string{"hooks", "copies"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script := map[string]string{
+				"hooks": `run --essential-hook=true`,
+				"copies": `
+					mkdir "$dir/cache" "$dir/changes" "$dir/scratch"
+					unshare -m sh -ec 'mount -t overlay -o "lowerdir=$dir/cache,upperdir=$dir/changes,workdir=$dir/scratch" \
+						overlay "$dir/cache"; "$run"'`,
+			}[name]
+			if !bytes.Equal(p.tarWithAdded(t, script), p.tarWithAdded(t, "run")) {
+				t.Error("the tar differs from that of two layers")
+			}
+		})
+	}
+}
+
+// tarWithAdded returns what a script makes by calling run, or the script $run, which makes the tar of minbase and what is added.
+func (p program) tarWithAdded(t *testing.T, script string) []byte {
+	t.Helper()
+	return p.made(t, `#!/bin/sh
+SOURCE_DATE_EPOCH=1750000000 exec "$program" build --cache-dir="$dir/cache" --tarball="$dir/made.tar" --no-kernel \
+	--debootstrapopts=variant=minbase --mirror="$source" --security-mirror=none --no-updates --seed=x --package=ca-certificates "$@"
+`, script, offers.Mirror(t))
 }

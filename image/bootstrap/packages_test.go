@@ -74,7 +74,6 @@ func TestPlanOfPackages(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.want(want)
-			want.Spec.Added = want.Spec.Include
 			o := plain()
 			c.change(&o)
 			got, err := NewPlan(o)

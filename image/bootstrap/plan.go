@@ -165,7 +165,7 @@ func (o Options) spec(files []sources.File) rootfs.Spec {
 	s := rootfs.Spec{
 		Arch: o.Architectures[0], Foreign: o.Architectures[1:], Suite: codename(o.Suite), Components: o.Components,
 		Archives: stages.Archives(files, o.Architectures), Variant: orElse(o.Variant, rootfs.DefaultVariant),
-		Include: o.Include, Added: o.Include, Exclude: o.Exclude, Omit: o.Omit, Recommends: o.Recommends,
+		Include: o.Include, Exclude: o.Exclude, Omit: o.Omit, Recommends: o.Recommends,
 		Preferences: o.Preferences, DefaultRelease: o.Release, Debconf: o.Debconf,
 		Apt: configuration(o.AptOptions, ";"), Dpkg: configuration(o.DpkgOptions, ""),
 		Keyrings: o.Keyrings, TLS: o.TLS, Unauthenticated: o.NoCheckSignatures, IgnoreValidUntil: o.NoCheckValidUntil,

@@ -204,6 +204,17 @@ func (m Machine) firmwareFiles(model model, p Programs) (FirmwareFiles, error) {
 	return p.Firmware(model.Arch, m.Firmware)
 }
 
+// TurnsOff says whether the machine ends when its system powers off. Boards whose disk is an SD card have a chip for that which
+// QEMU does not know: a system that has shut down waits there for ever, while one that starts anew ends with NoReboot.
+func (m Machine) TurnsOff() bool {
+	a, err := m.completeArch()
+	if err != nil {
+		return false
+	}
+	model, err := lookup(a, m.Board)
+	return err == nil && !model.devices.card
+}
+
 // Packages returns the Debian packages with QEMU and every firmware for the machine: what a Tree must hold. Nil if there
 // is no such machine.
 func (m Machine) Packages() []string {

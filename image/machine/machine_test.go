@@ -363,3 +363,22 @@ func TestContextEndsMachine(t *testing.T) {
 		t.Errorf("Wait: %v", err)
 	}
 }
+
+func TestTurnsOff(t *testing.T) {
+	got := map[string]bool{"this host's": Machine{}.TurnsOff()}
+	for _, name := range Architectures() {
+		a, err := arch.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[name] = Machine{Arch: a}.TurnsOff()
+	}
+	for _, name := range Boards() {
+		got[name] = Machine{Board: name}.TurnsOff()
+	}
+	for name, turnsOff := range got {
+		if turnsOff != (name != "armel" && name != "orangepi-pc") {
+			t.Errorf("%s: %t", name, turnsOff)
+		}
+	}
+}

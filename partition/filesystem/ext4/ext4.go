@@ -121,6 +121,7 @@ func (v *Volume) plan(ctx context.Context) error {
 	if err := v.number(); err != nil {
 		return err
 	}
+	v.options.Entries = nil // the nodes have them
 	if err := v.findHoles(ctx); err != nil {
 		return err
 	}

@@ -59,54 +59,70 @@ const (
 
 // number makes the nodes and gives them their numbers, in the order of the tree.
 func (v *Volume) number() error {
-	if len(v.options.Entries) == 0 || v.options.Entries[0].Path != "/" || v.options.Entries[0].Type != tree.Directory {
+	entries := v.options.Entries
+	if len(entries) == 0 || entries[0].Path != "/" || entries[0].Type != tree.Directory {
 		return errors.New("it has no root directory")
 	}
+	c := census{volume: v, made: map[string]*node{}, next: lostFoundNode + 1}
 	if v.journal() {
 		v.special.journal = v.ownFile(journalInode, v.journalSize)
 	}
-	next := uint32(lostFoundNode + 1)
 	if v.orphans() {
 		v.special.orphans = v.ownFile(orphanInode, v.orphanSize)
-		next = orphanInode + 1
+		c.next = orphanInode + 1
 	}
-	made := map[string]*node{}
-	for _, e := range v.options.Entries {
-		n, again := made[e.HardLink]
-		if !again {
-			if n = (&node{entry: e, size: e.Size}); e.HardLink != "" {
-				return fmt.Errorf("%s is a link to %s, which is not there", e.Path, e.HardLink)
-			}
-			switch e.Path {
-			case "/":
-				n.number = rootInode
-			case lostFound:
-				n.number = lostFoundNode
-			default:
-				n.number = next
-				next++
-			}
-			if err := v.adopt(n); err != nil {
-				return err
-			}
-		}
-		made[e.Path] = n
-		if e.Path == "/" {
-			n.parent = n
-			continue
-		}
-		if err := enter(made[path.Dir(e.Path)], path.Base(e.Path), n); err != nil {
+	for _, e := range entries {
+		if err := c.add(e); err != nil {
 			return fmt.Errorf("%s: %w", e.Path, err)
 		}
 	}
-	if err := v.addLostFound(made); err != nil {
+	if err := c.addLostFound(); err != nil {
 		return err
 	}
-	if have := v.perTable * v.count; int64(next-1) > have {
+	if used, have := int64(c.next-1), v.perTable*v.count; used > have {
 		return fmt.Errorf("%d files and directories need %d inodes more than the %d of %d bytes",
-			len(v.inodes), int64(next-1)-have, have, v.options.Size)
+			len(v.inodes), used-have, have, v.options.Size)
 	}
 	return nil
+}
+
+// census is the numbering of the nodes.
+type census struct {
+	volume *Volume
+	made   map[string]*node // by their paths
+	next   uint32
+}
+
+// add makes the node of an entry, or gives one that is there another name.
+func (c *census) add(e tree.Entry) error {
+	n := c.made[e.HardLink]
+	if n == nil {
+		if e.HardLink != "" {
+			return fmt.Errorf("it is a link to %s, which is not there", e.HardLink)
+		}
+		n = &node{entry: e, number: c.numberOf(e), size: e.Size}
+		if err := n.settle(); err != nil {
+			return err
+		}
+		c.volume.inodes = append(c.volume.inodes, n)
+	}
+	c.made[e.Path] = n
+	if e.Path == "/" {
+		n.parent = n
+		return nil
+	}
+	return enter(c.made[path.Dir(e.Path)], path.Base(e.Path), n)
+}
+
+func (c *census) numberOf(e tree.Entry) uint32 {
+	switch e.Path {
+	case "/":
+		return rootInode
+	case lostFound:
+		return lostFoundNode
+	}
+	c.next++
+	return c.next - 1
 }
 
 // ownFile is a file without a name.
@@ -119,21 +135,20 @@ func (v *Volume) ownFile(number uint32, blocks int64) *node {
 	return n
 }
 
-// adopt takes a node of the tree in.
-func (v *Volume) adopt(n *node) error {
+// settle gives a node what its entry alone decides.
+func (n *node) settle() error {
 	if _, ok := kinds[n.entry.Type]; !ok {
-		return fmt.Errorf("%s is of no known type", n.entry.Path)
+		return errors.New("it is of no known type")
 	}
 	switch n.entry.Type {
 	case tree.Symlink:
 		n.size = int64(len(n.entry.Target))
 		if n.size >= blockSize || n.size == 0 {
-			return fmt.Errorf("the link %s has a target of %d bytes", n.entry.Path, n.size)
+			return fmt.Errorf("its target has %d bytes", n.size)
 		}
 	case tree.Directory:
 		n.links = 2
 	}
-	v.inodes = append(v.inodes, n)
 	return n.setAttributes()
 }
 
@@ -159,18 +174,13 @@ func enter(dir *node, name string, n *node) error {
 }
 
 // addLostFound makes the directory for what e2fsck(8) finds, if the tree has none.
-func (v *Volume) addLostFound(made map[string]*node) error {
-	n := made[lostFound]
+func (c *census) addLostFound() error {
+	n := c.made[lostFound]
 	switch {
 	case n == nil:
-		n = &node{
-			entry:  tree.Entry{Path: lostFound, Type: tree.Directory, Mode: 0o700, ModTime: v.options.Created},
-			number: lostFoundNode, links: 2,
-		}
-		v.inodes = append(v.inodes, n)
-		return enter(made["/"], path.Base(lostFound), n)
-	case n.entry.Type != tree.Directory:
-		return fmt.Errorf("%s is no directory", lostFound)
+		return c.add(tree.Entry{Path: lostFound, Type: tree.Directory, Mode: 0o700, ModTime: c.volume.options.Created})
+	case !n.directory():
+		return fmt.Errorf("%s: it is no directory", lostFound)
 	}
 	return nil
 }

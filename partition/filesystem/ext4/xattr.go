@@ -42,7 +42,7 @@ var spaces = []struct {
 func (n *node) setAttributes() error {
 	list, err := attributes(n.entry.Xattrs)
 	if err != nil {
-		return fmt.Errorf("%s: %w", n.entry.Path, err)
+		return err
 	}
 	var inside []attribute
 	left := inodeRoom - 4 - 4 // magic number and end of the list
@@ -64,7 +64,7 @@ func (n *node) setAttributes() error {
 		left -= a.length()
 	}
 	if left < 0 {
-		return fmt.Errorf("%s: its extended attributes are %d bytes too large for ext4", n.entry.Path, -left)
+		return fmt.Errorf("its extended attributes are %d bytes too large for ext4", -left)
 	}
 	return nil
 }
