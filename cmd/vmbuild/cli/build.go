@@ -19,6 +19,7 @@ import (
 	"vmbuild/hooks"
 	"vmbuild/image"
 	"vmbuild/image/machine"
+	"vmbuild/rootfs/arch"
 )
 
 // buildCmd is the command line of vmbuild build: vmdebootstrap's options, and those of vmbuild's own (tag whole).
@@ -273,12 +274,20 @@ func (c *buildCmd) build(ctx context.Context, s surroundings) error {
 	for _, o := range result.Outputs {
 		fmt.Fprintf(s.Out, "%s\n", o.Path)
 	}
-	if disk := plan.Image(); disk != "" && plan.Starts() {
+	if disk := plan.Image(); disk != "" && (plan.Starts() || startsByKernel(plan)) {
 		if line := runLine(plan, disk); line != "" {
 			fmt.Fprintf(s.Err, "start it with: %s %s\n", shellQuote(s.program), line)
 		}
 	}
 	return nil
+}
+
+// startsByKernel says whether there is a machine that starts a disk without a boot loader, by the kernel in it: it is the only way
+// that it has.
+func startsByKernel(p *image.Plan) bool {
+	a, err := arch.Lookup(p.Rootfs.Arch)
+	kernel := slices.ContainsFunc(p.Rootfs.Include, func(name string) bool { return strings.HasPrefix(name, "linux-image") })
+	return err == nil && kernel && slices.Equal(machine.FirmwaresOf(a), []machine.Firmware{machine.Kernel})
 }
 
 // runLine is the command that starts a disk in QEMU; empty: there is no such machine.

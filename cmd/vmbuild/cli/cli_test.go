@@ -472,3 +472,18 @@ func TestRunLine(t *testing.T) {
 		}
 	}
 }
+
+func TestStartsByKernel(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec rootfs.Spec
+		want bool
+	}{
+		"s390x":                  {rootfs.Spec{Arch: "s390x", Include: []string{"linux-image-s390x"}}, true},
+		"without kernel":         {rootfs.Spec{Arch: "s390x", Include: []string{"vim"}}, false},
+		"has firmware that does": {rootfs.Spec{Arch: "amd64", Include: []string{"linux-image-amd64"}}, false},
+	} {
+		if got := startsByKernel(&image.Plan{Rootfs: c.spec}); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
