@@ -18,6 +18,7 @@ type reads struct {
 	names  map[string]bool  // of files, in whatever directory
 	paths  []*regexp.Regexp // that are put together from variables; of a directory, it and all that is in it
 	seen   map[string]bool  // what paths has already
+	read   map[string]bool  // the files that were read
 	places map[string]bool  // files, and directories of which everything may be read: "/etc/lvm"
 }
 
@@ -60,30 +61,47 @@ func readsOf(root string) (*reads, error) {
 		return nil, fmt.Errorf("read what makes the initramfs: %w", err)
 	}
 	defer dir.Close()
-	r := &reads{names: map[string]bool{}, places: map[string]bool{}, seen: map[string]bool{}}
+	r := &reads{names: map[string]bool{}, places: map[string]bool{}, seen: map[string]bool{}, read: map[string]bool{}}
 	for _, top := range generatorScripts {
 		if err := r.readAll(dir.FS(), top); err != nil {
 			return nil, fmt.Errorf("read what makes the initramfs: %w", err)
 		}
 	}
-	var programs []string
-	for _, bin := range programDirs {
-		entries, err := fs.ReadDir(dir.FS(), bin)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("read what makes the initramfs: %w", err)
-		}
-		for _, e := range entries {
-			if r.names[e.Name()] && e.Type().IsRegular() {
-				programs = append(programs, path.Join(bin, e.Name()))
+	for range maxCalls {
+		for _, name := range r.named(dir.FS()) {
+			if err := r.readAll(dir.FS(), name); err != nil {
+				return nil, fmt.Errorf("read what makes the initramfs: %w", err)
 			}
 		}
 	}
-	for _, name := range programs {
-		if err := r.readAll(dir.FS(), name); err != nil {
-			return nil, fmt.Errorf("read what makes the initramfs: %w", err)
+	return r, nil
+}
+
+// maxCalls is how far scripts are followed to others that they call or take in.
+const maxCalls = 3
+
+// named lists the files of a tree that scripts name, and that were not read yet: programs, and all that have their path there.
+func (r *reads) named(tree fs.FS) []string {
+	var list []string
+	add := func(name string) {
+		if info, err := fs.Stat(tree, name); err == nil && info.Mode().IsRegular() && !r.read[name] {
+			list = append(list, name)
 		}
 	}
-	return r, nil
+	for name := range r.names {
+		for _, bin := range programDirs {
+			add(path.Join(bin, name))
+		}
+	}
+	for place := range r.places {
+		for _, name := range []string{place[1:], "usr" + place} {
+			if fs.ValidPath(name) {
+				add(name)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // readAll reads the scripts at or below a path.
@@ -104,6 +122,7 @@ func (r *reads) readAll(tree fs.FS, top string) error {
 		if info, err := e.Info(); err != nil || info.Size() > maxScript {
 			return err
 		}
+		r.read[name] = true
 		text, err := fs.ReadFile(tree, name)
 		if err == nil && !bytes.HasPrefix(text, []byte("\x7fELF")) {
 			r.note(string(text))

@@ -28,7 +28,8 @@ command -v setup-console && setup-console --save
 	"usr/share/initramfs-tools/hooks/lvm": "#!/bin/sh\ncp -r /etc/lvm \"$DESTDIR/etc\"\ncopy_exec /sbin/lvm /sbin\n" +
 		"for rules in 56-lvm.rules; do :; done\ncopy_exec /sbin/fsck.${type}\n",
 	"usr/share/initramfs-tools/scripts/local": "#!/bin/sh\ncat /etc/at-boot\n",
-	"usr/bin/setup-console":                   "#!/bin/sh\n. /etc/default/console\n",
+	"usr/bin/setup-console":                   "#!/bin/sh\n. /etc/default/console\n. /lib/console/functions\n",
+	"usr/lib/console/functions":               "keymap=/etc/console/keymap\n",
 	"usr/bin/unnamed":                         "#!/bin/sh\n. /etc/default/unnamed\n",
 	"usr/bin/zstd":                            "\x7fELF /etc/zstd",
 }
@@ -41,7 +42,7 @@ func TestReads(t *testing.T) {
 	got := map[string]bool{}
 	want := map[string]bool{
 		"/etc/fancy.conf": true, "/etc/lvm/lvm.conf": true, "/etc/lvm/profile/x": true, "/usr/sbin/lvm": true, "/sbin/lvm": true,
-		"/usr/bin/zstd": true, "/usr/local/bin/zstd": true, "/opt/56-lvm.rules": true, "/etc/default/console": true,
+		"/usr/bin/zstd": true, "/usr/local/bin/zstd": true, "/opt/56-lvm.rules": true, "/etc/default/console": true, "/etc/console/keymap": true, "/usr/lib/console/functions": true,
 		"/usr/sbin/fsck.xfs": true, "/etc/anywhere/conf.d/x": true, "/etc/udev/rules.d/x.rules": true,
 		"/usr/lib/modules/6.1/x.ko": true, "/lib/modules/6.1/x.ko": true, "/boot/config-6.1": true, "/etc/initramfs-tools/modules": true,
 		"/usr/share/initramfs-tools/hooks/new": true, "/etc/modprobe.d/x.conf": true, "/usr/local/lib/libc.so.6": true,
@@ -122,7 +123,7 @@ func FuzzReads(f *testing.F) {
 		f.Add(script)
 	}
 	f.Fuzz(func(t *testing.T, script string) {
-		r := &reads{names: map[string]bool{}, places: map[string]bool{}, seen: map[string]bool{}}
+		r := &reads{names: map[string]bool{}, places: map[string]bool{}, seen: map[string]bool{}, read: map[string]bool{}}
 		r.note(script)
 		r.note(script)
 		if len(r.paths) != len(r.seen) {
