@@ -293,11 +293,16 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, fr
 	}
 	rest := dpkg.Prepare(ctx, options, debs.rest)
 	defer rest.Close()
-	if from.lock.Base != nil {
-		options.Configure = func() { from.added(ctx, options) }
-	}
-	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) error {
-		runner := quiet{target}
+	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) (err error) {
+		drivers := &driverLists{root: root, target: target}
+		defer func() { err = errors.Join(err, drivers.end()) }()
+		options.Configure = func() error {
+			if from.lock.Base != nil {
+				from.added(ctx, options)
+			}
+			return drivers.begin(ctx)
+		}
+		runner := quiet{drivers}
 		steps := []func() error{
 			s.bind(ctx, s.Unpacked, target),
 			func() error { return first.Configure(ctx, runner) },

@@ -100,8 +100,11 @@ func (b *Builder) installAdded(ctx context.Context, part *Lock, root string, fro
 	debs := from.supply.steps(from.lock).added
 	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(ctx, from.supply, debs, "configure")}
 	added := from.added(ctx, options)
-	return b.inside(ctx, part, root, func(ctx context.Context, target chroot.Runner) error {
-		return added.Install(ctx, options, quiet{target})
+	return b.inside(ctx, part, root, func(ctx context.Context, target chroot.Runner) (err error) {
+		drivers := &driverLists{root: root, target: target}
+		defer func() { err = errors.Join(err, drivers.end()) }()
+		options.Configure = func() error { return drivers.begin(ctx) }
+		return added.Install(ctx, options, quiet{drivers})
 	})
 }
 

@@ -96,6 +96,7 @@ func TestAddedPackagesAreTheSameEverywhere(t *testing.T) {
 	}
 	offers.Programs(t, "unshare")
 	t.Parallel()
+	mirror := offers.Mirror(t) // whose address is in the tree
 	for _, name := range []string{"hooks", "copies"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -106,7 +107,7 @@ func TestAddedPackagesAreTheSameEverywhere(t *testing.T) {
 					unshare -m sh -ec 'mount -t overlay -o "lowerdir=$dir/cache,upperdir=$dir/changes,workdir=$dir/scratch" \
 						overlay "$dir/cache"; "$run"'`,
 			}[name]
-			if !bytes.Equal(p.tarWithAdded(t, script), p.tarWithAdded(t, "run")) {
+			if !bytes.Equal(p.tarWithAdded(t, mirror, script), p.tarWithAdded(t, mirror, "run")) {
 				t.Error("the tar differs from that of two layers")
 			}
 		})
@@ -114,10 +115,10 @@ func TestAddedPackagesAreTheSameEverywhere(t *testing.T) {
 }
 
 // tarWithAdded returns what a script makes by calling run, or the script $run, which makes the tar of minbase and what is added.
-func (p program) tarWithAdded(t *testing.T, script string) []byte {
+func (p program) tarWithAdded(t *testing.T, mirror, script string) []byte {
 	t.Helper()
 	return p.made(t, `#!/bin/sh
 SOURCE_DATE_EPOCH=1750000000 exec "$program" build --cache-dir="$dir/cache" --tarball="$dir/made.tar" --no-kernel \
 	--debootstrapopts=variant=minbase --mirror="$source" --security-mirror=none --no-updates --seed=x --package=ca-certificates "$@"
-`, script, offers.Mirror(t))
+`, script, mirror)
 }

@@ -29,7 +29,7 @@ type Options struct {
 	PathRules []PathRule        // which paths are not unpacked
 	Parallel  int               // packages unpacked at the same time; 0: one for each core
 	Unpacked  func(name string) // is told each package whose files are in place; called from several goroutines
-	Configure func()            // is told when all are in place, and those left are to be configured; may be nil
+	Configure func() error      // is called when all are in place, and those left are to be configured; may be nil
 }
 
 func (o Options) parallel() int {
@@ -230,7 +230,9 @@ func install(ctx context.Context, o Options, runner chroot.Runner, archives []*a
 		}
 	}
 	if o.Configure != nil {
-		o.Configure()
+		if err := o.Configure(); err != nil {
+			return err
+		}
 	}
 	return s.configurePending(ctx)
 }
