@@ -79,7 +79,7 @@ func (b *Builder) layer(ctx context.Context, l *Lock, below *Base, key string, b
 	ctx, getting := span.Start(ctx, span.Step, "layer "+key[:12]) // it is waited for, too
 	defer getting.End()
 	dir, hit, err := b.Cache.Layer(ctx, key, func(ctx context.Context, dir string) error {
-		b.miss(key, l)
+		b.missLock(key, l)
 		return build(ctx, dir)
 	})
 	if err != nil {

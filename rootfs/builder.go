@@ -2,8 +2,9 @@
 // dpkg on the host. Its verbs, in order:
 //
 //	Resolve       asks the archives what a Spec comes to: a Lock of exact packages
-//	Base          fetches, unpacks and configures a Lock's packages, once: the result is a layer of the cache
-//	Stack         lays a writable tree over a layer, at no cost
+//	Base          fetches, unpacks and configures a Lock's packages, once: the result is a layer of the cache, or one over
+//	              another with what a Spec calls Added
+//	Stack         lays a writable tree over them, at no cost
 //	Enter         makes the programs of that tree runnable
 //	MakeInitramfs makes the initramfs, or takes it from the cache
 //	Finish        cleans up and leaves a tree that is ready to become an image or an archive

@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -114,8 +115,8 @@ func (d *driverLists) end() error {
 	return errors.Join(err, parent.RemoveAll(path.Base(driverListsDir)), parent.Close())
 }
 
-// kernels lists the versions whose packages will ask for a list. There are none where something else may add drivers, or has
-// something to say of their order.
+// kernels lists the versions whose packages will ask for a list: those that have none yet. There are none where something else may
+// add drivers, or has something to say of their order.
 func (d *driverLists) kernels() ([]string, error) {
 	if _, err := os.Lstat(filepath.Join(d.root, "usr/sbin/dkms")); err == nil {
 		return nil, nil
@@ -136,7 +137,14 @@ func (d *driverLists) kernels() ([]string, error) {
 	var asking []string
 	for _, v := range versions {
 		script, err := info.ReadFile("linux-image-" + v + ".postinst")
-		if err == nil && bytes.Contains(script, []byte("\ndepmod $version\n")) {
+		if err != nil || !bytes.Contains(script, []byte("\ndepmod $version\n")) {
+			continue
+		}
+		lists, err := namesInside(d.root, path.Join("lib/modules", v))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(lists, "modules.dep") {
 			asking = append(asking, v)
 		}
 	}

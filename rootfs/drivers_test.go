@@ -54,12 +54,13 @@ func TestDriverLists(t *testing.T) {
 		files map[string]string
 		want  []string
 	}{
-		"kernel":          {aKernel, []string{"/sbin/depmod 6.12"}},
-		"another script":  {with("var/lib/dpkg/info/linux-image-6.12.postinst", "depmod -a $version\n"), nil},
-		"no package":      {with("lib/modules/6.13/", ""), []string{"/sbin/depmod 6.12"}},
-		"drivers to come": {with("usr/sbin/dkms", ""), nil},
-		"order":           {with("etc/depmod.d/x.conf.dpkg-new", ""), nil},
-		"nothing":         {map[string]string{"run/": ""}, nil},
+		"kernel":            {aKernel, []string{"/sbin/depmod 6.12"}},
+		"another script":    {with("var/lib/dpkg/info/linux-image-6.12.postinst", "depmod -a $version\n"), nil},
+		"no package":        {with("lib/modules/6.13/", ""), []string{"/sbin/depmod 6.12"}},
+		"kernel with lists": {with("lib/modules/6.12/modules.dep", ""), nil},
+		"drivers to come":   {with("usr/sbin/dkms", ""), nil},
+		"order":             {with("etc/depmod.d/x.conf.dpkg-new", ""), nil},
+		"nothing":           {map[string]string{"run/": ""}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &gate{end: make(chan error, 1)}
@@ -78,6 +79,25 @@ func TestDriverLists(t *testing.T) {
 				t.Errorf("left in /run: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// TestDriverListsAgain installs packages twice in one tree, the kernel first: it asks once.
+func TestDriverListsAgain(t *testing.T) {
+	g := &gate{end: make(chan error, 1)}
+	d := &driverLists{root: planted(t, aKernel), target: g}
+	if err := d.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.root, "lib/modules/6.12/modules.dep"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g.end <- nil
+	if err := d.begin(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := d.end(); err != nil || len(g.log) != 1 {
+		t.Errorf("%q, %v", g.log, err)
 	}
 }
 

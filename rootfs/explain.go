@@ -23,31 +23,40 @@ type LayerUse struct {
 // maxReasons is how many differences of a kind are told one by one.
 const maxReasons = 8
 
-// changedLayer is why a layer is made that was there.
-const changedLayer = "somebody has changed it since it was made"
+// comparison says what differs between what a layer is to be made of and what another was made of, whose tree is given, and in how
+// much they differ; ok is false if they have nothing to do with each other.
+type comparison func(tree string) (why []string, size int, ok bool)
 
-// miss tells that a layer is made of a Lock, and why: what is other than in the layer that is most like it.
-func (b *Builder) miss(key string, l *Lock) {
-	if b.Cache.Rejected(key) {
-		b.Event(Event{Layer: &LayerUse{What: l.describe(), Key: key, Why: []string{changedLayer}}})
-		return
-	}
-	use := &LayerUse{What: l.describe(), Key: key, Why: []string{"no layer of " + l.suiteAndArch() + " is in the cache"}}
+// miss tells that a layer is made, and why: what is other than in the layer that is most like it.
+func (b *Builder) miss(use LayerUse, compare comparison) {
 	least := -1
 	for _, other := range b.Cache.Layers() {
-		known, err := readLock(filepath.Join(b.Cache.Tree(other), layerLock))
-		if err != nil || known.suiteAndArch() != l.suiteAndArch() || (known.Base == nil) != (l.Base == nil) || known.Configure != l.Configure {
+		why, size, ok := compare(b.Cache.Tree(other))
+		if !ok || least >= 0 && size >= least {
 			continue
 		}
-		why, size := l.differences(known)
 		if size == 0 {
 			why = []string{"all is as in " + short(other) + ", which was made for other ids, by another version, or over a layer that is gone"}
 		}
-		if least < 0 || size < least {
-			use.Why, least = why, size
-		}
+		use.Why, least = why, size
 	}
-	b.Event(Event{Layer: use})
+	if b.Cache.Rejected(use.Key) {
+		use.Why = []string{"somebody has changed it since it was made"}
+	}
+	b.Event(Event{Layer: &use})
+}
+
+// missLock is miss for the layer of a Lock.
+func (b *Builder) missLock(key string, l *Lock) {
+	use := LayerUse{What: l.describe(), Key: key, Why: []string{"no layer of " + l.suiteAndArch() + " is in the cache"}}
+	b.miss(use, func(tree string) ([]string, int, bool) {
+		known, err := readLock(filepath.Join(tree, layerLock))
+		if err != nil || known.suiteAndArch() != l.suiteAndArch() || (known.Base == nil) != (l.Base == nil) || known.Configure != l.Configure {
+			return nil, 0, false
+		}
+		why, size := l.differences(known)
+		return why, size, true
+	})
 }
 
 // hit tells that a layer was in the cache.
@@ -121,41 +130,31 @@ func packageDifferences(now, then []Package) (why []string, size int) {
 		why = append(why, fmt.Sprintf("package %s %s is gone", p.Name, p.Version))
 	}
 	size = len(why)
-	if size > maxReasons {
-		why = append(why[:maxReasons:maxReasons], fmt.Sprintf("and %d packages more", size-maxReasons))
-	}
 	if size == 0 && !slices.EqualFunc(now, then, func(a, b Package) bool { return a.Name == b.Name }) {
 		return []string{"the packages come in another order"}, 1
 	}
-	return why, size
+	return shorten(why), size
+}
+
+// shorten leaves out what few would read.
+func shorten(why []string) []string {
+	if len(why) <= maxReasons {
+		return why
+	}
+	return append(why[:maxReasons:maxReasons], fmt.Sprintf("and %d more", len(why)-maxReasons))
 }
 
 // inputsFile has, in the layer of an initramfs, what it was made of, a line each.
 const inputsFile = "inputs"
 
-// missInitramfs tells that an initramfs is made, and what of its inputs is other than for the one that is most like it.
+// missInitramfs is miss for that of an initramfs.
 func (b *Builder) missInitramfs(key, what string, inputs []string) {
-	if b.Cache.Rejected(key) {
-		b.Event(Event{Layer: &LayerUse{What: what, Key: key, Why: []string{changedLayer}}})
-		return
-	}
-	use := &LayerUse{What: what, Key: key, Why: []string{"no initramfs is in the cache"}}
-	least := -1
-	for _, other := range b.Cache.Layers() {
-		data, err := os.ReadFile(filepath.Join(b.Cache.Tree(other), inputsFile))
-		if err != nil {
-			continue
-		}
+	use := LayerUse{What: what, Key: key, Why: []string{"no initramfs is in the cache"}}
+	b.miss(use, func(tree string) ([]string, int, bool) {
+		data, err := os.ReadFile(filepath.Join(tree, inputsFile))
 		why := inputDifferences(inputs, strings.Split(strings.TrimSuffix(string(data), "\n"), "\n"))
-		size := len(why)
-		if size > maxReasons {
-			why = append(why[:maxReasons:maxReasons], fmt.Sprintf("and %d more", size-maxReasons))
-		}
-		if least < 0 || size < least {
-			use.Why, least = why, size
-		}
-	}
-	b.Event(Event{Layer: use})
+		return shorten(why), len(why), err == nil
+	})
 }
 
 // inputDifferences names what only one of two lists has.

@@ -51,7 +51,7 @@ var tooWide = []string{
 	"/share/locale", "/sys", "/tmp", "/usr", "/var", "/var/cache", "/var/lib", "/var/tmp",
 }
 
-// maxScript bounds the scripts that are read, in bytes: Debian's largest has 60 kB.
+// maxScript bounds the files that are taken for scripts, in bytes.
 const maxScript = 1 << 20
 
 // readsOf reads the scripts of a tree.
@@ -163,29 +163,26 @@ func (r *reads) note(script string) {
 // noteComposed takes in a path, or a name, of which a part is a variable or a pattern: "*/conf.d", "fsck.*".
 func (r *reads) noteComposed(w string) {
 	w = withoutUsr(strings.ReplaceAll(w, "*/usr/", "*/"))
-	dir, name := path.Split(w)
-	literal := strings.Trim(strings.Map(func(c rune) rune {
+	literal := strings.Map(func(c rune) rune {
 		if strings.ContainsRune("*?/.-_:~+@", c) {
 			return -1
 		}
 		return c
-	}, name), " ")
+	}, path.Base(w))
 	if r.seen[w] || len(literal) < leastLiteral || slices.Contains(tooWide, "/"+strings.Trim(w, "*/")) {
 		return
 	}
 	r.seen[w] = true
-	quoted := regexp.QuoteMeta(strings.TrimLeft(w, "*"))
-	quoted = strings.ReplaceAll(strings.ReplaceAll(quoted, `\*`, ".*"), `\?`, ".")
-	begin := "^"
-	if dir == "" || strings.HasPrefix(w, "*") {
-		begin = "/"
-		if !strings.HasPrefix(name, "*") || strings.HasPrefix(quoted, "/") {
-			quoted = strings.TrimPrefix(quoted, "/")
-		} else {
-			begin = ""
-		}
+	pattern := regexp.QuoteMeta(strings.TrimLeft(w, "*"))
+	pattern = strings.ReplaceAll(strings.ReplaceAll(pattern, `\*`, ".*"), `\?`, ".")
+	switch w[0] {
+	case '/':
+		pattern = "^" + pattern
+	case '*': // begins anywhere
+	default:
+		pattern = "/" + pattern
 	}
-	r.paths = append(r.paths, regexp.MustCompile(begin+quoted+"(/|$)"))
+	r.paths = append(r.paths, regexp.MustCompile(pattern+"(/|$)"))
 }
 
 // withoutUsr is a path as it would be without merged /usr.

@@ -26,7 +26,7 @@ compress=zstd
 command -v setup-console && setup-console --save
 `,
 	"usr/share/initramfs-tools/hooks/lvm": "#!/bin/sh\ncp -r /etc/lvm \"$DESTDIR/etc\"\ncopy_exec /sbin/lvm /sbin\n" +
-		"for rules in 56-lvm.rules; do :; done\ncopy_exec /sbin/fsck.${type}\n",
+		"for rules in 56-lvm.rules; do :; done\ncopy_exec /sbin/fsck.${type}\ncat fancy/conf${n}\n",
 	"usr/share/initramfs-tools/scripts/local": "#!/bin/sh\ncat /etc/at-boot\n",
 	"usr/bin/setup-console":                   "#!/bin/sh\n. /etc/default/console\n. /lib/console/functions\n",
 	"usr/lib/console/functions":               "keymap=/etc/console/keymap\n",
@@ -43,7 +43,7 @@ func TestReads(t *testing.T) {
 	want := map[string]bool{
 		"/etc/fancy.conf": true, "/etc/lvm/lvm.conf": true, "/etc/lvm/profile/x": true, "/usr/sbin/lvm": true, "/sbin/lvm": true,
 		"/usr/bin/zstd": true, "/usr/local/bin/zstd": true, "/opt/56-lvm.rules": true, "/etc/default/console": true, "/etc/console/keymap": true, "/usr/lib/console/functions": true,
-		"/usr/sbin/fsck.xfs": true, "/etc/anywhere/conf.d/x": true, "/etc/udev/rules.d/x.rules": true,
+		"/usr/sbin/fsck.xfs": true, "/etc/anywhere/conf.d/x": true, "/etc/fancy/conf1": true, "/etc/udev/rules.d/x.rules": true,
 		"/usr/lib/modules/6.1/x.ko": true, "/lib/modules/6.1/x.ko": true, "/boot/config-6.1": true, "/etc/initramfs-tools/modules": true,
 		"/usr/share/initramfs-tools/hooks/new": true, "/etc/modprobe.d/x.conf": true, "/usr/local/lib/libc.so.6": true,
 		"/usr/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v3/libz.so.1": true,
@@ -172,7 +172,7 @@ func TestDifferences(t *testing.T) {
 			}
 		}), []string{
 			"package k 1 is new", "package l 1 is new", "package m 1 is new", "package n 1 is new", "package o 1 is new",
-			"package p 1 is new", "package q 1 is new", "package r 1 is new", "and 1 packages more",
+			"package p 1 is new", "package q 1 is new", "package r 1 is new", "and 1 more",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
