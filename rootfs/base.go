@@ -294,17 +294,18 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, fr
 	rest := dpkg.Prepare(ctx, options, debs.rest)
 	defer rest.Close()
 	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) (err error) {
-		drivers := &driverLists{root: root, target: target}
-		defer func() { err = errors.Join(err, drivers.end()) }()
+		foresight := &foresight{root: root, target: target}
+		defer func() { err = errors.Join(err, foresight.end()) }()
 		options.Configure = func() error {
 			if from.lock.Base != nil {
 				from.added(ctx, options)
 			}
-			return drivers.begin(ctx)
+			return foresight.begin(ctx)
 		}
-		runner := quiet{drivers}
+		runner := quiet{foresight}
 		steps := []func() error{
 			s.bind(ctx, s.Unpacked, target),
+			func() error { return foresight.begin(ctx) },
 			func() error { return first.Configure(ctx, runner) },
 			func() error { return preseed(ctx, runner, l.Debconf) },
 			s.bind(ctx, s.Configured, target),

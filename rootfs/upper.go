@@ -101,10 +101,10 @@ func (b *Builder) installAdded(ctx context.Context, part *Lock, root string, fro
 	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(ctx, from.supply, debs, "configure")}
 	added := from.added(ctx, options)
 	return b.inside(ctx, part, root, func(ctx context.Context, target chroot.Runner) (err error) {
-		drivers := &driverLists{root: root, target: target}
-		defer func() { err = errors.Join(err, drivers.end()) }()
-		options.Configure = func() error { return drivers.begin(ctx) }
-		return added.Install(ctx, options, quiet{drivers})
+		foresight := &foresight{root: root, target: target}
+		defer func() { err = errors.Join(err, foresight.end()) }()
+		options.Configure = func() error { return foresight.begin(ctx) }
+		return added.Install(ctx, options, quiet{foresight})
 	})
 }
 

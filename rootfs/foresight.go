@@ -1,0 +1,214 @@
+package rootfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"vmbuild/rootfs/chroot"
+)
+
+// foresight has answers ready to what the scripts of packages ask while they are configured, one after the other. What takes long
+// and needs only files that are there when all packages are unpacked, is begun then, beside the scripts; what needs no answer
+// gets none from programs that take long to start. Scripts find programs of ours before those of the system, which wait for what
+// is begun, and ask the system's own program whatever they do not know.
+type foresight struct {
+	root   string
+	target chroot.Runner
+	dir    *os.Root // foresightDir; nil: there is none yet
+	work   sync.WaitGroup
+}
+
+// foresightDir has the programs and their notes while packages are configured. Nothing of /run is a part of the system.
+const foresightDir = "run/vmbuild"
+
+// A question is a command of which the answer is the files that it makes.
+type question struct{ program, args string }
+
+// note is the name of a file about a question.
+func (q question) note(kind string) string { return path.Base(q.program) + " " + q.args + "." + kind }
+
+// waiting is put in the place of a program, whose path %s is, of which something has been asked. It has one answer for each
+// question. Whoever asks another may have changed what the answers were made of, so that none is right any more.
+const waiting = `#!/bin/sh
+here=${0%%/*} name=${0##*/}
+begun() {
+	for note in "$here/$name "*.begun; do [ ! -e "$note" ] || return 0; done
+	return 1
+}
+while begun; do sleep 0.02; done
+if [ -e "$here/$name $*.made" ]; then rm "$here/$name $*.made"; exit 0; fi
+rm -f "$here/$name "*.made
+exec %s "$@"
+`
+
+// systemdHelper is put in the place of deb-systemd-helper(1), which each package with a unit calls thrice or more. Most calls have
+// nothing to find in a new system: whether a unit is to be unmasked that is not there in /etc, whether one was installed or
+// enabled of which nothing is noted yet (it counts as enabled).
+const systemdHelper = `#!/bin/sh
+real=/usr/bin/deb-systemd-helper state=/var/lib/systemd/deb-systemd
+[ -n "$DPKG_MAINTSCRIPT_PACKAGE" ] && [ -z "$DPKG_ROOT$_DEB_SYSTEMD_HELPER_DEBUG" ] || exec $real "$@"
+case "$#:$1:$2:$3" in
+*/*) ;;
+2:unmask:[!-]*)
+	if [ ! -e "/etc/systemd/system/$2" ] && [ ! -e $state-helper-masked ] && [ ! -e $state-user-helper-masked ]; then exit 0; fi ;;
+2:debian-installed:[!-]*)
+	if [ ! -e "$state-helper-enabled/$2.dsh-also" ]; then exit 1; fi ;;
+3:--quiet:was-enabled:[!-]*)
+	if [ ! -e "$state-helper-enabled/$3.dsh-also" ]; then exit 0; fi ;;
+esac
+exec $real "$@"
+`
+
+// Run runs a program that finds ours before the system's.
+func (f *foresight) Run(ctx context.Context, c chroot.Command) error {
+	for _, variable := range chroot.Environment() {
+		if rest, ok := strings.CutPrefix(variable, "PATH="); ok {
+			c.Env = append([]string{"PATH=/" + foresightDir + ":" + rest}, c.Env...)
+		}
+	}
+	return f.target.Run(ctx, c)
+}
+
+// begin looks at what is unpacked, puts our programs in their places and begins what will be asked. It can be called again when
+// more is unpacked.
+func (f *foresight) begin(ctx context.Context) error {
+	questions, err := f.questions()
+	if err == nil {
+		err = f.place(questions)
+	}
+	if err != nil {
+		return fmt.Errorf("look ahead: %w", err)
+	}
+	if f.dir == nil {
+		return nil
+	}
+	for _, q := range questions {
+		f.work.Go(func() { f.ask(ctx, q) })
+	}
+	return nil
+}
+
+// place writes our programs, and notes what is begun.
+func (f *foresight) place(questions []question) error {
+	if f.dir == nil {
+		parent, err := openInside(f.root, path.Dir(foresightDir))
+		if err != nil || parent == nil {
+			return err
+		}
+		defer parent.Close()
+		if err := parent.Mkdir(path.Base(foresightDir), 0o755); err != nil {
+			return err
+		}
+		if f.dir, err = parent.OpenRoot(path.Base(foresightDir)); err != nil {
+			return err
+		}
+		if err := f.dir.WriteFile("deb-systemd-helper", []byte(systemdHelper), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, q := range questions {
+		if err := f.dir.WriteFile(path.Base(q.program), fmt.Appendf(nil, waiting, q.program), 0o755); err != nil {
+			return err
+		}
+		if err := f.dir.WriteFile(q.note("begun"), nil, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ask has a program answer. Without an answer whoever asks finds out why.
+func (f *foresight) ask(ctx context.Context, q question) {
+	if f.target.Run(ctx, chroot.Command{Args: append([]string{q.program}, strings.Fields(q.args)...)}) == nil {
+		_ = f.dir.WriteFile(q.note("made"), nil, 0o644)
+	}
+	_ = f.dir.Remove(q.note("begun"))
+}
+
+// end waits for what is begun, and takes the programs away.
+func (f *foresight) end() error {
+	f.work.Wait()
+	if f.dir == nil {
+		return nil
+	}
+	err := f.dir.Close()
+	f.dir = nil
+	parent, openErr := openInside(f.root, path.Dir(foresightDir))
+	if err = errors.Join(err, openErr); parent == nil {
+		return err
+	}
+	return errors.Join(err, parent.RemoveAll(path.Base(foresightDir)), parent.Close())
+}
+
+// questions are those that can be foreseen, and that something is gained by: not where nothing can run beside the scripts.
+func (f *foresight) questions() ([]question, error) {
+	if runtime.GOMAXPROCS(0) == 1 {
+		return nil, nil
+	}
+	info, err := openInside(f.root, "var/lib/dpkg/info")
+	if err != nil || info == nil {
+		return nil, err
+	}
+	defer info.Close()
+	kernels, err := f.kernels(info)
+	if err != nil {
+		return nil, err
+	}
+	hardware, err := f.hardware(info)
+	return append(kernels, hardware...), err
+}
+
+// kernels has depmod(8) list what the drivers of each new kernel depend on: a kernel's own files, for as long as all other scripts
+// of a system take together. Nothing is asked where something else may add drivers, or has something to say of their order.
+func (f *foresight) kernels(info *os.Root) ([]question, error) {
+	if _, err := os.Lstat(filepath.Join(f.root, "usr/sbin/dkms")); err == nil {
+		return nil, nil
+	}
+	conf, err := namesInside(f.root, "etc/depmod.d")
+	if err != nil || len(conf) > 0 {
+		return nil, err
+	}
+	versions, err := namesInside(f.root, "lib/modules")
+	if err != nil {
+		return nil, err
+	}
+	var asked []question
+	for _, v := range versions {
+		script, err := info.ReadFile("linux-image-" + v + ".postinst")
+		if err != nil || !bytes.Contains(script, []byte("\ndepmod $version\n")) {
+			continue
+		}
+		lists, err := namesInside(f.root, path.Join("lib/modules", v))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(lists, "modules.dep") {
+			asked = append(asked, question{"/sbin/depmod", v})
+		}
+	}
+	return asked, nil
+}
+
+// hardware has systemd-hwdb(8) compile what udev knows of devices. Nothing is asked where somebody knows more of them.
+func (f *foresight) hardware(info *os.Root) ([]question, error) {
+	script, err := info.ReadFile("udev.postinst")
+	if err != nil || !bytes.Contains(script, []byte(" systemd-hwdb --usr update || true\n")) {
+		return nil, nil
+	}
+	for _, dir := range []string{"etc/udev/hwdb.d", "lib/udev"} {
+		names, err := namesInside(f.root, dir)
+		if err != nil || len(names) > 0 && dir == "etc/udev/hwdb.d" || slices.Contains(names, "hwdb.bin") {
+			return nil, err
+		}
+	}
+	return []question{{"/bin/systemd-hwdb", "--usr update"}}, nil
+}

@@ -1,0 +1,240 @@
+package rootfs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"vmbuild/rootfs/chroot"
+)
+
+// aKernel is a system in which a kernel is unpacked.
+var aKernel = map[string]string{
+	"lib/modules/6.12/": "", "run/": "", "var/lib/dpkg/info/linux-image-6.12.postinst": "set -e\ndepmod $version\nexit\n",
+}
+
+// gate is a system in which depmod and systemd-hwdb end when they are told.
+type gate struct {
+	mu  sync.Mutex
+	log []string
+	end chan error
+}
+
+func (g *gate) Run(ctx context.Context, c chroot.Command) error {
+	g.mu.Lock()
+	g.log = append(g.log, strings.Join(append(c.Env, c.Args...), " "))
+	g.mu.Unlock()
+	if c.Args[0] == "dpkg" {
+		return nil
+	}
+	select {
+	case err := <-g.end:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// aUdev has what is asked of a system in which udev is unpacked.
+var aUdev = map[string]string{
+	"run/": "", "usr/lib/udev/": "", "lib -> usr/lib": "", "var/lib/dpkg/info/udev.postinst": "\n  systemd-hwdb --usr update || true\n",
+}
+
+func TestForesight(t *testing.T) {
+	with := func(files map[string]string, name, content string) map[string]string {
+		files = maps.Clone(files)
+		files[name] = content
+		return files
+	}
+	depmod, hwdb := []string{"/sbin/depmod 6.12"}, []string{"/bin/systemd-hwdb --usr update"}
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  []string
+	}{
+		"kernel":              {aKernel, depmod},
+		"another script":      {with(aKernel, "var/lib/dpkg/info/linux-image-6.12.postinst", "depmod -a $version\n"), nil},
+		"no package":          {with(aKernel, "lib/modules/6.13/", ""), depmod},
+		"kernel with lists":   {with(aKernel, "lib/modules/6.12/modules.dep", ""), nil},
+		"drivers to come":     {with(aKernel, "usr/sbin/dkms", ""), nil},
+		"order":               {with(aKernel, "etc/depmod.d/x.conf.dpkg-new", ""), nil},
+		"udev":                {aUdev, hwdb},
+		"udev's next version": {with(aUdev, "var/lib/dpkg/info/udev.postinst", "systemd-hwdb update\n"), nil},
+		"udev is configured":  {with(aUdev, "usr/lib/udev/hwdb.bin", ""), nil},
+		"more devices":        {with(aUdev, "etc/udev/hwdb.d/x.hwdb.dpkg-new", ""), nil},
+		"nothing":             {map[string]string{"run/": ""}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &gate{end: make(chan error, 1)}
+			d := &foresight{root: planted(t, c.files), target: g}
+			if err := d.begin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			g.end <- nil
+			if err := d.end(); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(c.want, g.log); diff != "" {
+				t.Error(diff)
+			}
+			if left, err := os.ReadDir(filepath.Join(d.root, "run")); err != nil || len(left) > 0 {
+				t.Errorf("left in /run: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestForesightAgain installs packages twice in one tree, the kernel first: it asks once.
+func TestForesightAgain(t *testing.T) {
+	g := &gate{end: make(chan error, 1)}
+	d := &foresight{root: planted(t, aKernel), target: g}
+	if err := d.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.root, "lib/modules/6.12/modules.dep"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	g.end <- nil
+	if err := d.begin(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := d.end(); err != nil || len(g.log) != 1 {
+		t.Errorf("%q, %v", g.log, err)
+	}
+}
+
+// TestWaiting asks the program of ours what kernel packages and others ask, with a depmod that says how it was called.
+func TestWaiting(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail  error
+		calls [][]string
+		want  []string
+	}{
+		"answer":            {nil, [][]string{{"6.12"}}, nil},
+		"only one":          {nil, [][]string{{"6.12"}, {"6.12"}}, []string{"6.12"}},
+		"another kernel":    {nil, [][]string{{"6.13"}}, []string{"6.13"}},
+		"another question":  {nil, [][]string{{"-a", "6.12"}, {"6.12"}}, []string{"-a 6.12", "6.12"}},
+		"it has not worked": {context.Canceled, [][]string{{"6.12"}}, []string{"6.12"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := planted(t, aKernel)
+			g := &gate{end: make(chan error, 1)}
+			d := &foresight{root: root, target: g}
+			if err := d.begin(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			program := filepath.Join(root, foresightDir, "depmod")
+			log := filepath.Join(root, "log")
+			script := fmt.Sprintf(waiting, root+"/depmod")
+			for path, text := range map[string]string{program: script, root + "/depmod": "#!/bin/sh\necho \"$*\" >>" + log + "\n"} {
+				if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			over := make(chan error, 1)
+			go func() {
+				var err error
+				for _, call := range c.calls {
+					if err == nil {
+						err = exec.Command(program, call...).Run()
+					}
+				}
+				over <- err
+			}()
+			select {
+			case err := <-over:
+				t.Fatalf("it did not wait: %v", err)
+			case <-time.After(50 * time.Millisecond):
+			}
+			g.end <- c.fail
+			if err := <-over; err != nil {
+				t.Error(err)
+			}
+			data, _ := os.ReadFile(log)
+			if diff := cmp.Diff(c.want, slices.DeleteFunc(strings.Split(string(data), "\n"), func(s string) bool { return s == "" })); diff != "" && len(c.want)+len(data) > 0 {
+				t.Error(diff)
+			}
+			if err := d.end(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestForesightPath(t *testing.T) {
+	g := &gate{}
+	d := &foresight{target: g}
+	if err := (quiet{d}).Run(t.Context(), chroot.Command{Args: []string{"dpkg"}, Env: []string{"A=b"}}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"PATH=/run/vmbuild:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin INITRD=No A=b dpkg"}
+	if diff := cmp.Diff(want, g.log); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestSystemdHelper asks ours what packages ask in new systems, which Debian's program (init-system-helpers 1.69) answers with the
+// same status and no word; and all else, about which that one is asked.
+func TestSystemdHelper(t *testing.T) {
+	const state = "/var/lib/systemd/deb-systemd-"
+	for name, c := range map[string]struct {
+		file string
+		call []string
+		env  string
+		ours int // the status of ours, or Debian's program is asked
+	}{
+		"unmask":                      {"", []string{"unmask", "a.service"}, "", 0},
+		"was enabled":                 {"", []string{"--quiet", "was-enabled", "a.service"}, "", 0},
+		"was installed":               {"", []string{"debian-installed", "a.service"}, "", 1},
+		"masked":                      {"/etc/systemd/system/a.service", []string{"unmask", "a.service"}, "", asked},
+		"others are masked":           {state + "helper-masked/b.service", []string{"unmask", "a.service"}, "", asked},
+		"others are masked for users": {state + "user-helper-masked/b.service", []string{"unmask", "a.service"}, "", asked},
+		"known":                       {state + "helper-enabled/a.service.dsh-also", []string{"--quiet", "was-enabled", "a.service"}, "", asked},
+		"installed":                   {state + "helper-enabled/a.service.dsh-also", []string{"debian-installed", "a.service"}, "", asked},
+		"aloud":                       {"", []string{"was-enabled", "a.service"}, "", asked},
+		"several":                     {"", []string{"unmask", "a.service", "b.service"}, "", asked},
+		"for users":                   {"", []string{"--user", "unmask", "a.service"}, "", asked},
+		"enable":                      {"", []string{"enable", "a.service"}, "", asked},
+		"a path":                      {"", []string{"unmask", "../a.service"}, "", asked},
+		"an option":                   {"", []string{"unmask", "--user"}, "", asked},
+		"nothing":                     {"", nil, "", asked},
+		"by hand":                     {"", []string{"unmask", "a.service"}, "DPKG_MAINTSCRIPT_PACKAGE=", asked},
+		"from outside":                {"", []string{"unmask", "a.service"}, "DPKG_ROOT=/target", asked},
+		"with its log":                {"", []string{"unmask", "a.service"}, "_DEB_SYSTEMD_HELPER_DEBUG=1", asked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := planted(t, nil)
+			if c.file != "" {
+				plant(t, root, map[string]string{strings.TrimPrefix(c.file, "/"): ""})
+			}
+			script := strings.NewReplacer("=/usr/bin/deb-systemd-helper", "="+root+"/real", "/etc/", root+"/etc/", "/var/", root+"/var/").Replace(systemdHelper)
+			for path, text := range map[string]string{"ours": script, "real": fmt.Sprintf("#!/bin/sh\necho \"$@\"\nexit %d\n", asked)} {
+				if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.Command(filepath.Join(root, "ours"), c.call...)
+			cmd.Env = append(os.Environ(), "DPKG_MAINTSCRIPT_PACKAGE=a", "DPKG_ROOT=", c.env)
+			out, _ := cmd.Output()
+			want := ""
+			if c.ours == asked {
+				want = strings.Join(c.call, " ") + "\n"
+			}
+			if got := cmd.ProcessState.ExitCode(); got != c.ours || string(out) != want {
+				t.Errorf("status %d, %q; want %d, %q", got, out, c.ours, want)
+			}
+		})
+	}
+}
+
+// asked is the status of what stands for Debian's program.
+const asked = 7
