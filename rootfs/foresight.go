@@ -68,6 +68,26 @@ esac
 exec $real "$@"
 `
 
+// maintscriptHelper is put in the place of dpkg-maintscript-helper(1), by which packages move and remove configuration files that
+// older versions of theirs have left. Where there was no older version there is nothing to do but to look at the words.
+const maintscriptHelper = `#!/bin/sh
+nothing() { # rm_conffile PATH VERSION [PACKAGE] -- ACTION [OLD VERSION], or mv_conffile PATH PATH and so on
+	case "$1" in
+	rm_conffile) shift; set -- "$1" "$@" ;;
+	mv_conffile) shift ;;
+	*) return 1 ;;
+	esac
+	case "$1:$2:$3" in /*:/*:[0-9]*) ;; *) return 1 ;; esac
+	case "$3" in *[!0-9A-Za-z.+~:-]* | *:*:* | *[!0-9]*:*) return 1 ;; esac
+	[ "$4" = -- ] || shift
+	[ "$4" = -- ] && [ -z "$6$DPKG_ROOT$DPKG_DEBUG$DPKG_MAINTSCRIPT_DEBUG" ] || return 1
+	[ -n "$DPKG_MAINTSCRIPT_NAME" ] && [ -n "$DPKG_MAINTSCRIPT_PACKAGE" ] || return 1
+	[ "$5" = install ] || [ "$5" = configure ]
+}
+if nothing "$@"; then exit 0; fi
+exec /usr/bin/dpkg-maintscript-helper "$@"
+`
+
 // Run runs a program that finds ours before the system's.
 func (f *foresight) Run(ctx context.Context, c chroot.Command) error {
 	for _, variable := range chroot.Environment() {
@@ -111,8 +131,10 @@ func (f *foresight) place(questions []question) error {
 		if f.dir, err = parent.OpenRoot(path.Base(foresightDir)); err != nil {
 			return err
 		}
-		if err := f.dir.WriteFile("deb-systemd-helper", []byte(systemdHelper), 0o755); err != nil {
-			return err
+		for name, script := range map[string]string{"deb-systemd-helper": systemdHelper, "dpkg-maintscript-helper": maintscriptHelper} {
+			if err := f.dir.WriteFile(name, []byte(script), 0o755); err != nil {
+				return err
+			}
 		}
 	}
 	for _, q := range questions {

@@ -216,23 +216,70 @@ func TestSystemdHelper(t *testing.T) {
 			if c.file != "" {
 				plant(t, root, map[string]string{strings.TrimPrefix(c.file, "/"): ""})
 			}
-			script := strings.NewReplacer("=/usr/bin/deb-systemd-helper", "="+root+"/real", "/etc/", root+"/etc/", "/var/", root+"/var/").Replace(systemdHelper)
-			for path, text := range map[string]string{"ours": script, "real": fmt.Sprintf("#!/bin/sh\necho \"$@\"\nexit %d\n", asked)} {
-				if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			cmd := exec.Command(filepath.Join(root, "ours"), c.call...)
-			cmd.Env = append(os.Environ(), "DPKG_MAINTSCRIPT_PACKAGE=a", "DPKG_ROOT=", c.env)
-			out, _ := cmd.Output()
-			want := ""
-			if c.ours == asked {
-				want = strings.Join(c.call, " ") + "\n"
-			}
-			if got := cmd.ProcessState.ExitCode(); got != c.ours || string(out) != want {
-				t.Errorf("status %d, %q; want %d, %q", got, out, c.ours, want)
-			}
+			script := strings.NewReplacer("/etc/", root+"/etc/", "/var/", root+"/var/").Replace(systemdHelper)
+			wantAnswer(t, root, script, "/usr/bin/deb-systemd-helper", c.call, c.env, c.ours)
 		})
+	}
+}
+
+// TestMaintscriptHelper is TestSystemdHelper for the program of dpkg 1.22.
+func TestMaintscriptHelper(t *testing.T) {
+	for name, c := range map[string]struct {
+		call, env string
+		ours      int
+	}{
+		"removed":              {"rm_conffile /etc/a 1:2.3-1~ -- install", "", 0},
+		"removed, of another":  {"rm_conffile /etc/a 2.3-1 b:amd64 -- configure", "", 0},
+		"moved":                {"mv_conffile /etc/a /etc/b 2.3-1+deb13u1~bpo1 -- configure", "", 0},
+		"moved, of another":    {"mv_conffile /etc/a /etc/b 2.3-1 b -- install", "", 0},
+		"upgrade":              {"rm_conffile /etc/a 2 -- configure 1", "", asked},
+		"installed once more":  {"mv_conffile /etc/a /etc/b 2 -- install 1", "", asked},
+		"upgrade, before":      {"rm_conffile /etc/a 2 -- upgrade 1", "", asked},
+		"purge":                {"rm_conffile /etc/a 2 -- purge", "", asked},
+		"a link":               {"symlink_to_dir /a /b 2 -- install", "", asked},
+		"no version":           {"rm_conffile /etc/a -- install", "", asked},
+		"no path":              {"rm_conffile etc/a 2 -- install", "", asked},
+		"no new path":          {"mv_conffile /etc/a 2 -- install", "", asked},
+		"not a version":        {"rm_conffile /etc/a 2_3 -- install", "", asked},
+		"not an epoch":         {"rm_conffile /etc/a 2a:3 -- install", "", asked},
+		"no parameters":        {"rm_conffile /etc/a 2 --", "", asked},
+		"no parameters at all": {"rm_conffile /etc/a 2", "", asked},
+		"nothing":              {"rm_conffile", "", asked},
+		"a question":           {"supports rm_conffile", "", asked},
+		"by hand":              {"rm_conffile /etc/a 2 -- install", "DPKG_MAINTSCRIPT_PACKAGE=", asked},
+		"from outside":         {"rm_conffile /etc/a 2 -- install", "DPKG_ROOT=/target", asked},
+		"with its log":         {"rm_conffile /etc/a 2 -- install", "DPKG_DEBUG=maintscript", asked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			wantAnswer(t, planted(t, nil), maintscriptHelper, "/usr/bin/dpkg-maintscript-helper", strings.Fields(c.call), c.env, c.ours)
+		})
+	}
+}
+
+// wantAnswer runs a program of ours with a stand-in for the real one, which ends with status asked and repeats what it is asked.
+// The other answers have no words.
+func wantAnswer(t *testing.T, dir, script, realPath string, call []string, env string, status int) {
+	t.Helper()
+	for path, text := range map[string]string{
+		"ours": strings.ReplaceAll(script, realPath, filepath.Join(dir, "real")),
+		"real": fmt.Sprintf("#!/bin/sh\necho \"$@\"\nexit %d\n", asked),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(filepath.Join(dir, "ours"), call...)
+	cmd.Env = append(os.Environ(), "DPKG_MAINTSCRIPT_PACKAGE=a", "DPKG_MAINTSCRIPT_NAME=postinst", env)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	want := ""
+	if status == asked {
+		want = strings.Join(call, " ") + "\n"
+	}
+	if got := cmd.ProcessState.ExitCode(); got != status || string(out) != want {
+		t.Errorf("status %d, %q; want %d, %q", got, out, status, want)
 	}
 }
 
