@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -317,7 +318,8 @@ func byUEFI(m machine.Machine) bool {
 	return m.Firmware == machine.UEFI || m.Firmware == machine.SecureBoot
 }
 
-// powerOff shuts the system down. One that QEMU cannot turn off ends where it would start anew.
+// powerOff shuts the system down. A machine that QEMU cannot turn off ends where it would start anew, or, if QEMU cannot have it
+// start anew either, when its kernel says that it does.
 func (g guest) powerOff(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -329,7 +331,22 @@ func (g guest) powerOff(t *testing.T) {
 	if err := g.process.Send("exec systemctl " + verb + "\n"); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.process.Wait(ctx); err != nil {
+	if !g.machine.TurnsOff() {
+		_, err := g.process.Expect(ctx, regexp.MustCompile("reboot: Restarting system"))
+		if err == nil {
+			err = g.process.Close()
+		}
+		if !errors.Is(err, machine.ErrEnded) {
+			wantNil(t, err)
+			return
+		}
+	}
+	wantNil(t, g.process.Wait(ctx))
+}
+
+func wantNil(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
 	}
 }

@@ -205,7 +205,7 @@ func (m Machine) firmwareFiles(model model, p Programs) (FirmwareFiles, error) {
 }
 
 // TurnsOff says whether the machine ends when its system powers off. Boards whose disk is an SD card have a chip for that which
-// QEMU does not know: a system that has shut down waits there for ever, while one that starts anew ends with NoReboot.
+// QEMU does not know: a system that has shut down waits there for ever.
 func (m Machine) TurnsOff() bool {
 	a, err := m.completeArch()
 	if err != nil {
