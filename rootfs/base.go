@@ -296,16 +296,16 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, fr
 	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) (err error) {
 		foresight := &foresight{root: root, target: target}
 		defer func() { err = errors.Join(err, foresight.end()) }()
-		options.Configure = func() error {
-			if from.lock.Base != nil {
+		options.Placed = func(all bool) error {
+			if all && from.lock.Base != nil {
 				from.added(ctx, options)
 			}
-			return foresight.begin(ctx)
+			return foresight.begin(ctx, all)
 		}
 		runner := quiet{foresight}
 		steps := []func() error{
 			s.bind(ctx, s.Unpacked, target),
-			func() error { return foresight.begin(ctx) },
+			func() error { return foresight.begin(ctx, false) },
 			func() error { return first.Configure(ctx, runner) },
 			func() error { return preseed(ctx, runner, l.Debconf) },
 			s.bind(ctx, s.Configured, target),

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -25,6 +27,10 @@ type foresight struct {
 	target chroot.Runner
 	dir    *os.Root // foresightDir; nil: there is none yet
 	work   sync.WaitGroup
+
+	mu    sync.Mutex
+	asked map[question]bool
+	rules []string // of depmod, before anything was asked
 }
 
 // foresightDir has the programs and their notes while packages are configured. Nothing of /run is a part of the system.
@@ -98,23 +104,56 @@ func (f *foresight) Run(ctx context.Context, c chroot.Command) error {
 	return f.target.Run(ctx, c)
 }
 
-// begin looks at what is unpacked, puts our programs in their places and begins what will be asked. It can be called again when
-// more is unpacked.
-func (f *foresight) begin(ctx context.Context) error {
-	questions, err := f.questions()
-	if err == nil {
-		err = f.place(questions)
-	}
+// begin looks at what is unpacked, puts our programs in their places and begins what will be asked. It is called when the files of
+// some packages are in place, and again when all are: what was begun too early for others' files is forgotten then.
+func (f *foresight) begin(ctx context.Context, all bool) error {
+	foreseen, err := f.questions(all)
 	if err != nil {
+		return fmt.Errorf("look ahead: %w", err)
+	}
+	fresh := slices.DeleteFunc(slices.Clone(foreseen), f.isAsked)
+	if err := f.place(fresh); err != nil {
 		return fmt.Errorf("look ahead: %w", err)
 	}
 	if f.dir == nil {
 		return nil
 	}
-	for _, q := range questions {
+	for _, q := range fresh {
 		f.work.Go(func() { f.ask(ctx, q) })
 	}
+	if all {
+		f.forget(foreseen)
+	}
 	return nil
+}
+
+// isAsked says whether a question is begun or answered. What had no answer can be asked again.
+func (f *foresight) isAsked(q question) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked[q]
+}
+
+func (f *foresight) setAsked(q question, is bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked == nil {
+		f.asked = map[question]bool{}
+	}
+	f.asked[q] = is
+}
+
+// forget removes the answers to all questions but these.
+func (f *foresight) forget(but []question) {
+	f.mu.Lock()
+	questions := slices.Collect(maps.Keys(f.asked))
+	f.mu.Unlock()
+	for _, q := range questions {
+		if !slices.Contains(but, q) {
+			f.work.Wait()
+			_ = f.dir.Remove(q.note("made"))
+		}
+	}
 }
 
 // place writes our programs, and notes what is begun.
@@ -138,6 +177,7 @@ func (f *foresight) place(questions []question) error {
 		}
 	}
 	for _, q := range questions {
+		f.setAsked(q, true)
 		if err := f.dir.WriteFile(path.Base(q.program), fmt.Appendf(nil, waiting, q.program), 0o755); err != nil {
 			return err
 		}
@@ -152,6 +192,8 @@ func (f *foresight) place(questions []question) error {
 func (f *foresight) ask(ctx context.Context, q question) {
 	if f.target.Run(ctx, chroot.Command{Args: append([]string{q.program}, strings.Fields(q.args)...)}) == nil {
 		_ = f.dir.WriteFile(q.note("made"), nil, 0o644)
+	} else {
+		f.setAsked(q, false)
 	}
 	_ = f.dir.Remove(q.note("begun"))
 }
@@ -172,7 +214,7 @@ func (f *foresight) end() error {
 }
 
 // questions are those that can be foreseen, and that something is gained by: not where nothing can run beside the scripts.
-func (f *foresight) questions() ([]question, error) {
+func (f *foresight) questions(all bool) ([]question, error) {
 	if runtime.GOMAXPROCS(0) == 1 {
 		return nil, nil
 	}
@@ -181,9 +223,9 @@ func (f *foresight) questions() ([]question, error) {
 		return nil, err
 	}
 	defer info.Close()
-	kernels, err := f.kernels(info)
-	if err != nil {
-		return nil, err
+	kernels, err := f.kernels(info, all)
+	if err != nil || !all {
+		return kernels, err
 	}
 	hardware, err := f.hardware(info)
 	return append(kernels, hardware...), err
@@ -191,12 +233,16 @@ func (f *foresight) questions() ([]question, error) {
 
 // kernels has depmod(8) list what the drivers of each new kernel depend on: a kernel's own files, for as long as all other scripts
 // of a system take together. Nothing is asked where something else may add drivers, or has something to say of their order.
-func (f *foresight) kernels(info *os.Root) ([]question, error) {
+func (f *foresight) kernels(info *os.Root, all bool) ([]question, error) {
 	if _, err := os.Lstat(filepath.Join(f.root, "usr/sbin/dkms")); err == nil {
 		return nil, nil
 	}
 	conf, err := namesInside(f.root, "etc/depmod.d")
 	if err != nil || len(conf) > 0 {
+		return nil, err
+	}
+	rules, err := namesInside(f.root, "lib/depmod.d")
+	if err != nil {
 		return nil, err
 	}
 	versions, err := namesInside(f.root, "lib/modules")
@@ -205,6 +251,7 @@ func (f *foresight) kernels(info *os.Root) ([]question, error) {
 	}
 	var asked []question
 	for _, v := range versions {
+		q := question{"/sbin/depmod", v}
 		script, err := info.ReadFile("linux-image-" + v + ".postinst")
 		if err != nil || !bytes.Contains(script, []byte("\ndepmod $version\n")) {
 			continue
@@ -213,11 +260,46 @@ func (f *foresight) kernels(info *os.Root) ([]question, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(lists, "modules.dep") {
-			asked = append(asked, question{"/sbin/depmod", v})
+		own, foreign, err := drivers(info, v)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case f.isAsked(q) && (foreign || !slices.Equal(rules, f.rules)): // too early
+		case f.isAsked(q), !slices.Contains(lists, "modules.dep") && (all || own && !foreign):
+			asked = append(asked, q)
 		}
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.asked) == 0 {
+		f.rules = rules
+	}
 	return asked, nil
+}
+
+// drivers says whether the package of a kernel has drivers for it, and whether another has.
+func drivers(info *os.Root, version string) (own, foreign bool, err error) {
+	lists, err := fs.Glob(info.FS(), "*.list")
+	if err != nil {
+		return false, false, err
+	}
+	inside := []byte("/lib/modules/" + version + "/")
+	for _, name := range lists {
+		data, err := info.ReadFile(name)
+		if err != nil {
+			return false, false, err
+		}
+		if i := bytes.Index(data, inside); i < 0 || !bytes.Contains(data[i:], []byte(".ko")) {
+			continue
+		}
+		if name == "linux-image-"+version+".list" {
+			own = true
+		} else {
+			foreign = true
+		}
+	}
+	return own, foreign, nil
 }
 
 // hardware has systemd-hwdb(8) compile what udev knows of devices. Nothing is asked where somebody knows more of them.

@@ -76,7 +76,7 @@ func TestForesight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := &gate{end: make(chan error, 1)}
 			d := &foresight{root: planted(t, c.files), target: g}
-			if err := d.begin(t.Context()); err != nil {
+			if err := d.begin(t.Context(), true); err != nil {
 				t.Fatal(err)
 			}
 			g.end <- nil
@@ -97,18 +97,60 @@ func TestForesight(t *testing.T) {
 func TestForesightAgain(t *testing.T) {
 	g := &gate{end: make(chan error, 1)}
 	d := &foresight{root: planted(t, aKernel), target: g}
-	if err := d.begin(t.Context()); err != nil {
+	if err := d.begin(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(d.root, "lib/modules/6.12/modules.dep"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	g.end <- nil
-	if err := d.begin(t.Context()); err != nil {
+	if err := d.begin(t.Context(), true); err != nil {
 		t.Error(err)
 	}
 	if err := d.end(); err != nil || len(g.log) != 1 {
 		t.Errorf("%q, %v", g.log, err)
+	}
+}
+
+// TestForesightEarly looks ahead when the kernel is there and when other packages are, too.
+func TestForesightEarly(t *testing.T) {
+	const own, drivers = "var/lib/dpkg/info/linux-image-6.12.list", "/lib/modules/6.12/kernel/a.ko.xz\n"
+	for name, c := range map[string]struct {
+		list   string            // of the kernel's package
+		early  error             // how depmod ends at first
+		others map[string]string // come later
+		want   int               // how often depmod runs
+		known  bool              // there is an answer at the end
+	}{
+		"kernel":            {drivers, nil, map[string]string{"var/lib/dpkg/info/a.list": "/etc/a\n"}, 1, true},
+		"too early":         {drivers, context.Canceled, nil, 2, true},
+		"more drivers":      {drivers, nil, map[string]string{"var/lib/dpkg/info/a.list": "/lib/modules/6.12/b.ko\n"}, 1, false},
+		"rules":             {drivers, nil, map[string]string{"lib/depmod.d/a.conf": ""}, 1, false},
+		"a way to get more": {drivers, nil, map[string]string{"usr/sbin/dkms": ""}, 1, false},
+		"drivers elsewhere": {"/boot/vmlinuz-6.12\n", nil, map[string]string{"var/lib/dpkg/info/linux-modules-6.12.list": drivers}, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := &gate{end: make(chan error, 2)}
+			d := &foresight{root: planted(t, aKernel), target: g}
+			plant(t, d.root, map[string]string{own: c.list})
+			g.end <- c.early
+			g.end <- nil
+			for _, all := range []bool{false, true} {
+				if err := d.begin(t.Context(), all); err != nil {
+					t.Fatal(err)
+				}
+				d.work.Wait()
+				plant(t, d.root, c.others)
+			}
+			_, err := d.dir.Stat("depmod 6.12.made")
+			known := err == nil
+			if len(g.log) != c.want || known != c.known {
+				t.Errorf("asked %d times, known: %t; want %d, %t", len(g.log), known, c.want, c.known)
+			}
+			if err := d.end(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
@@ -129,7 +171,7 @@ func TestWaiting(t *testing.T) {
 			root := planted(t, aKernel)
 			g := &gate{end: make(chan error, 1)}
 			d := &foresight{root: root, target: g}
-			if err := d.begin(t.Context()); err != nil {
+			if err := d.begin(t.Context(), true); err != nil {
 				t.Fatal(err)
 			}
 			program := filepath.Join(root, foresightDir, "depmod")

@@ -103,7 +103,7 @@ func (b *Builder) installAdded(ctx context.Context, part *Lock, root string, fro
 	return b.inside(ctx, part, root, func(ctx context.Context, target chroot.Runner) (err error) {
 		foresight := &foresight{root: root, target: target}
 		defer func() { err = errors.Join(err, foresight.end()) }()
-		options.Configure = func() error { return foresight.begin(ctx) }
+		options.Placed = func(all bool) error { return foresight.begin(ctx, all) }
 		return added.Install(ctx, options, quiet{foresight})
 	})
 }

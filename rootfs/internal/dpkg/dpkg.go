@@ -25,11 +25,11 @@ import (
 
 // Options say where and how packages are unpacked.
 type Options struct {
-	Root      string            // directory of the tree, as the build sees it
-	PathRules []PathRule        // which paths are not unpacked
-	Parallel  int               // packages unpacked at the same time; 0: one for each core
-	Unpacked  func(name string) // is told each package whose files are in place; called from several goroutines
-	Configure func() error      // is called when all are in place, and those left are to be configured; may be nil
+	Root      string               // directory of the tree, as the build sees it
+	PathRules []PathRule           // which paths are not unpacked
+	Parallel  int                  // packages unpacked at the same time; 0: one for each core
+	Unpacked  func(name string)    // is told each package whose files are in place; called from several goroutines
+	Placed    func(all bool) error // is called when some are in place, and when all are and those left are to be configured; may be nil
 }
 
 func (o Options) parallel() int {
@@ -221,16 +221,17 @@ func install(ctx context.Context, o Options, runner chroot.Runner, archives []*a
 		return err
 	}
 	s := scripts{runner, root, db.version("dpkg")}
-	for _, b := range batches {
+	for i, b := range batches {
 		if err := s.configure(ctx, b.before, "--no-triggers"); err != nil {
 			return err
 		}
 		if err := s.unpack(ctx, o, b.unpack); err != nil {
 			return err
 		}
-	}
-	if o.Configure != nil {
-		if err := o.Configure(); err != nil {
+		if o.Placed == nil {
+			continue
+		}
+		if err := o.Placed(i == len(batches)-1); err != nil {
 			return err
 		}
 	}
