@@ -31,8 +31,9 @@ import (
 var (
 	initramfsOutputs = []string{"boot", "var/lib/initramfs-tools"}
 	initramfsIgnores = []string{
-		"boot/efi", "boot/extlinux", "boot/grub", "etc/apt", "etc/fstab", "etc/hostname", "etc/hosts", "etc/ld.so.cache", "etc/machine-id",
-		"etc/resolv.conf", "home", "root", "run", "tmp", "usr/share/doc", "var/cache", "var/lib/apt", "var/lib/dpkg", "var/log", "var/tmp",
+		"boot/efi", "boot/extlinux", "boot/grub", "dev", "etc/apt", "etc/fstab", "etc/hostname", "etc/hosts", "etc/ld.so.cache",
+		"etc/machine-id", "etc/resolv.conf", "home", "proc", "root", "run", "sys", "tmp", "usr/share/doc", "var/cache", "var/lib/apt",
+		"var/lib/dbus/machine-id", "var/lib/dpkg", "var/log", "var/tmp",
 	}
 )
 

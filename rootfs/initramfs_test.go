@@ -205,6 +205,7 @@ func TestInitramfsKey(t *testing.T) {
 		"machine id":          {with(map[string]string{"etc/machine-id": "0123"}), true},
 		"logs and caches":     {with(map[string]string{"var/log/x": "x", "var/cache/y": "y"}), true},
 		"temporary files":     {with(map[string]string{"tmp/x": "x", "var/tmp/y": "y", "run/z": ""}), true},
+		"the kernel's files":  {with(map[string]string{"proc/1/x": "x", "sys/y": "y", "dev/z": ""}), true}, // of a tree that is no overlay
 		"apt":                 {with(map[string]string{"etc/apt/sources.list": "x"}), true},
 		"grub.cfg":            {with(map[string]string{"boot/grub/grub.cfg": "x", "boot/efi/EFI/x": ""}), true},
 		"extlinux.conf":       {with(map[string]string{"boot/extlinux/extlinux.conf": "x"}), true},

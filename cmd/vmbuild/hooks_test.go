@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -127,5 +128,19 @@ func contents(t *testing.T, path string) map[string]string {
 			t.Fatal(err)
 		}
 		found[strings.TrimPrefix(h.Name, "./")] = string(text)
+	}
+}
+
+// TestHookBetweenSteps has a hook run between the steps of an image with a kernel: there is no layer below it, but its initramfs,
+// which is made in a tree with everything mounted, is one that the next build finds.
+func TestHookBetweenSteps(t *testing.T) {
+	p := needProgram(t, "net", "build")
+	dir := p.workDir(t)
+	for _, want := range []string{"", ": hit\n"} {
+		output, status := p.run(t, dir, "--image=test.img", "--size=1536M", "--grub", cloudKernel, "--debootstrapopts=variant=minbase",
+			"--package=tree", "--essential-hook=true", "--explain-cache")
+		if status != 0 || !regexp.MustCompile(`(?m)^cache: [0-9a-f]{12} initramfs .*`+want).MatchString(output) {
+			t.Errorf("exit status %d, want an initramfs%q:\n%s", status, want, output)
+		}
 	}
 }
