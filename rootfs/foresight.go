@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,8 +20,8 @@ import (
 )
 
 // foresight has answers ready to what the scripts of packages ask while they are configured, one after the other. What takes long
-// and needs only files that are there when all packages are unpacked, is begun then, beside the scripts; what needs no answer
-// gets none from programs that take long to start. Scripts find programs of ours before those of the system, which wait for what
+// and needs only packages' files is begun beside the scripts, as soon as these files are in place; what needs no answer gets none
+// from programs that take long to start. Scripts find programs of ours before those of the system, which wait for what
 // is begun, and ask the system's own program whatever they do not know.
 type foresight struct {
 	root   string
@@ -190,12 +191,12 @@ func (f *foresight) place(questions []question) error {
 
 // ask has a program answer. Without an answer whoever asks finds out why.
 func (f *foresight) ask(ctx context.Context, q question) {
-	if f.target.Run(ctx, chroot.Command{Args: append([]string{q.program}, strings.Fields(q.args)...)}) == nil {
+	err := f.target.Run(ctx, chroot.Command{Args: append([]string{q.program}, strings.Fields(q.args)...)})
+	if err == nil {
 		_ = f.dir.WriteFile(q.note("made"), nil, 0o644)
-	} else {
-		f.setAsked(q, false)
 	}
 	_ = f.dir.Remove(q.note("begun"))
+	f.setAsked(q, err == nil) // last, so that who asks again notes it anew
 }
 
 // end waits for what is begun, and takes the programs away.
@@ -284,18 +285,16 @@ func drivers(info *os.Root, version string) (own, foreign bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
-	inside := []byte("/lib/modules/" + version + "/")
+	driver := regexp.MustCompile("/lib/modules/" + regexp.QuoteMeta(version) + `/.*\.ko`)
 	for _, name := range lists {
 		data, err := info.ReadFile(name)
 		if err != nil {
 			return false, false, err
 		}
-		if i := bytes.Index(data, inside); i < 0 || !bytes.Contains(data[i:], []byte(".ko")) {
-			continue
-		}
-		if name == "linux-image-"+version+".list" {
-			own = true
-		} else {
+		switch has := driver.Match(data); {
+		case name == "linux-image-"+version+".list":
+			own = has
+		case has:
 			foreign = true
 		}
 	}
