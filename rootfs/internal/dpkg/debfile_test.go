@@ -105,7 +105,8 @@ type testRoot struct {
 	debs string
 	log  []string // what was run
 	// onRun, if it is set, plays the scripts.
-	onRun func(c chroot.Command)
+	onRun  func(c chroot.Command)
+	placed func(all bool) error // of Options
 }
 
 func newTestRoot(t *testing.T) *testRoot {
@@ -168,7 +169,7 @@ func (r *testRoot) installed(debs ...testDeb) {
 }
 
 func (r *testRoot) install(debs ...testDeb) error {
-	return Install(r.Context(), Options{Root: r.dir}, r, r.write(debs...))
+	return Install(r.Context(), Options{Root: r.dir, Placed: r.placed}, r, r.write(debs...))
 }
 
 // listing is that of the root without dpkg's database, and without owners if they are whoever runs the test.

@@ -440,6 +440,10 @@ func TestPreDepends(t *testing.T) {
 			r.put(adminDir+"/diversions", "/cron\n/cron.real\nlocal\n")
 		}
 	}
+	r.placed = func(all bool) error {
+		seen = append(seen, fmt.Sprintf("all in place: %t, cron: %s", all, r.read("/cron.real")))
+		return nil
+	}
 	cron := testDeb{name: "cron", fields: "Pre-Depends: none | cron-common (>= 1)\nDepends: other\n",
 		members: []tar.Header{file("./cron")}, control: map[string]string{"preinst": "#!/bin/sh\n", "templates": "T"}}
 	err := r.install(
@@ -463,7 +467,9 @@ func TestPreDepends(t *testing.T) {
 	if diff := cmp.Diff(want, r.log); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"cron is there: -", "T"}, seen); diff != "" {
+	if diff := cmp.Diff([]string{
+		"all in place: false, cron: -", "cron is there: -", "T", "all in place: true, cron: content of ./cron",
+	}, seen); diff != "" {
 		t.Error(diff)
 	}
 	if got := r.read("/cron.real"); got != "content of ./cron" {
@@ -471,6 +477,15 @@ func TestPreDepends(t *testing.T) {
 	}
 	if got := r.read(scriptsDir + "/templates"); got != "-" {
 		t.Error("control members are left behind")
+	}
+}
+
+// TestPlaced has the installation end with what its caller says when files are in place.
+func TestPlaced(t *testing.T) {
+	r := newTestRoot(t)
+	r.placed = func(bool) error { return errors.New("no") }
+	if err := r.install(testDeb{name: "a"}); err == nil || err.Error() != "install packages: no" || r.log != nil {
+		t.Errorf("error %v after %q", err, r.log)
 	}
 }
 
