@@ -3,7 +3,6 @@ package rootfs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -24,18 +23,13 @@ import (
 // from programs that take long to start. Scripts find programs of ours before those of the system, which wait for what
 // is begun, and ask the system's own program whatever they do not know.
 type foresight struct {
-	root   string
-	target chroot.Runner
-	dir    *os.Root // foresightDir; nil: there is none yet
-	work   sync.WaitGroup
+	programs
+	work sync.WaitGroup
 
 	mu    sync.Mutex
 	asked map[question]bool
 	rules []string // of depmod, before anything was asked
 }
-
-// foresightDir has the programs and their notes while packages are configured. Nothing of /run is a part of the system.
-const foresightDir = "run/vmbuild"
 
 // A question is a command of which the answer is the files that it makes.
 type question struct{ program, args string }
@@ -95,16 +89,6 @@ if nothing "$@"; then exit 0; fi
 exec /usr/bin/dpkg-maintscript-helper "$@"
 `
 
-// Run runs a program that finds ours before the system's.
-func (f *foresight) Run(ctx context.Context, c chroot.Command) error {
-	for _, variable := range chroot.Environment() {
-		if rest, ok := strings.CutPrefix(variable, "PATH="); ok {
-			c.Env = append([]string{"PATH=/" + foresightDir + ":" + rest}, c.Env...)
-		}
-	}
-	return f.target.Run(ctx, c)
-}
-
 // begin looks at what is unpacked, puts our programs in their places and begins what will be asked. It is called when the files of
 // some packages are in place, and again when all are: what was begun too early for others' files is forgotten then.
 func (f *foresight) begin(ctx context.Context, all bool) error {
@@ -160,15 +144,7 @@ func (f *foresight) forget(but []question) {
 // place writes our programs, and notes what is begun.
 func (f *foresight) place(questions []question) error {
 	if f.dir == nil {
-		parent, err := openInside(f.root, path.Dir(foresightDir))
-		if err != nil || parent == nil {
-			return err
-		}
-		defer parent.Close()
-		if err := parent.Mkdir(path.Base(foresightDir), 0o755); err != nil {
-			return err
-		}
-		if f.dir, err = parent.OpenRoot(path.Base(foresightDir)); err != nil {
+		if err := f.open(); err != nil || f.dir == nil {
 			return err
 		}
 		for name, script := range map[string]string{"deb-systemd-helper": systemdHelper, "dpkg-maintscript-helper": maintscriptHelper} {
@@ -202,16 +178,7 @@ func (f *foresight) ask(ctx context.Context, q question) {
 // end waits for what is begun, and takes the programs away.
 func (f *foresight) end() error {
 	f.work.Wait()
-	if f.dir == nil {
-		return nil
-	}
-	err := f.dir.Close()
-	f.dir = nil
-	parent, openErr := openInside(f.root, path.Dir(foresightDir))
-	if err = errors.Join(err, openErr); parent == nil {
-		return err
-	}
-	return errors.Join(err, parent.RemoveAll(path.Base(foresightDir)), parent.Close())
+	return f.remove()
 }
 
 // questions are those that can be foreseen, and that something is gained by: not where nothing can run beside the scripts.

@@ -75,7 +75,7 @@ func TestForesight(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &gate{end: make(chan error, 1)}
-			d := &foresight{root: planted(t, c.files), target: g}
+			d := &foresight{programs: programs{root: planted(t, c.files), target: g}}
 			if err := d.begin(t.Context(), true); err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +96,7 @@ func TestForesight(t *testing.T) {
 // TestForesightAgain installs packages twice in one tree, the kernel first: it asks once.
 func TestForesightAgain(t *testing.T) {
 	g := &gate{end: make(chan error, 1)}
-	d := &foresight{root: planted(t, aKernel), target: g}
+	d := &foresight{programs: programs{root: planted(t, aKernel), target: g}}
 	if err := d.begin(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestForesightEarly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := &gate{end: make(chan error, 2)}
-			d := &foresight{root: planted(t, aKernel), target: g}
+			d := &foresight{programs: programs{root: planted(t, aKernel), target: g}}
 			plant(t, d.root, map[string]string{own: c.list})
 			g.end <- c.early
 			g.end <- nil
@@ -170,11 +170,11 @@ func TestWaiting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root := planted(t, aKernel)
 			g := &gate{end: make(chan error, 1)}
-			d := &foresight{root: root, target: g}
+			d := &foresight{programs: programs{root: root, target: g}}
 			if err := d.begin(t.Context(), true); err != nil {
 				t.Fatal(err)
 			}
-			program := filepath.Join(root, foresightDir, "depmod")
+			program := filepath.Join(root, programsDir, "depmod")
 			log := filepath.Join(root, "log")
 			script := fmt.Sprintf(waiting, root+"/depmod")
 			for path, text := range map[string]string{program: script, root + "/depmod": "#!/bin/sh\necho \"$*\" >>" + log + "\n"} {
@@ -212,13 +212,23 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
+// TestForesightPath: programs of ours are found before the system's, where there are any.
 func TestForesightPath(t *testing.T) {
 	g := &gate{}
-	d := &foresight{target: g}
-	if err := (quiet{d}).Run(t.Context(), chroot.Command{Args: []string{"dpkg"}, Env: []string{"A=b"}}); err != nil {
-		t.Fatal(err)
+	d := &foresight{programs: programs{root: planted(t, aUdev), target: g}}
+	dpkg := chroot.Command{Args: []string{"dpkg"}, Env: []string{"A=b"}}
+	for range 2 {
+		if err := (quiet{d}).Run(t.Context(), dpkg); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.begin(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
 	}
-	want := []string{"PATH=/run/vmbuild:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin INITRD=No A=b dpkg"}
+	if err := d.end(); err != nil {
+		t.Error(err)
+	}
+	want := []string{"INITRD=No A=b dpkg", "PATH=/run/vmbuild:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin INITRD=No A=b dpkg"}
 	if diff := cmp.Diff(want, g.log); diff != "" {
 		t.Error(diff)
 	}

@@ -211,11 +211,16 @@ func (s *Stack) generate(ctx context.Context, target chroot.Runner, version stri
 	if err != nil {
 		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 	}
+	ours, err := gatherSideBySide(s.Dir, target)
+	if err != nil {
+		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
+	}
+	defer func() { err = errors.Join(err, ours.remove()) }()
 	for _, g := range generators {
 		if !slices.Contains(hooks, g.hook) {
 			continue
 		}
-		if err := target.Run(ctx, chroot.Command{Args: g.command(version)}); err != nil {
+		if err := ours.Run(ctx, chroot.Command{Args: g.command(version)}); err != nil {
 			return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 		}
 	}

@@ -101,7 +101,7 @@ func (b *Builder) installAdded(ctx context.Context, part *Lock, root string, fro
 	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(ctx, from.supply, debs, "configure")}
 	added := from.added(ctx, options)
 	return b.inside(ctx, part, root, func(ctx context.Context, target chroot.Runner) (err error) {
-		foresight := &foresight{root: root, target: target}
+		foresight := &foresight{programs: programs{root: root, target: target}}
 		defer func() { err = errors.Join(err, foresight.end()) }()
 		options.Placed = func(all bool) error { return foresight.begin(ctx, all) }
 		return added.Install(ctx, options, quiet{foresight})
