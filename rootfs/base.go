@@ -286,7 +286,8 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, fr
 		return err
 	}
 	debs := from.supply.steps(l)
-	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(ctx, from.supply, debs.all(), "configure")}
+	count := b.counter(ctx, from.supply, debs.all(), "configure")
+	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: count}
 	first, err := dpkg.Extract(ctx, options, debs.essential)
 	if err != nil {
 		return err
@@ -295,12 +296,16 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, fr
 	defer rest.Close()
 	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) (err error) {
 		foresight := &foresight{programs: programs{root: root, target: target}}
-		defer func() { err = errors.Join(err, foresight.end()) }()
+		defer func() { err = errors.Join(err, foresight.end(ctx)) }()
 		options.Placed = func(all bool) error {
 			if all && from.lock.Base != nil {
 				from.added(ctx, options)
 			}
 			return foresight.begin(ctx, all)
+		}
+		options.Unpacked = func(name string) {
+			count(name)
+			foresight.unpacked(ctx, name)
 		}
 		runner := quiet{foresight}
 		steps := []func() error{

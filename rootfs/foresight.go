@@ -3,6 +3,7 @@ package rootfs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -26,9 +27,12 @@ type foresight struct {
 	programs
 	work sync.WaitGroup
 
+	beginning sync.Mutex // one after the other
+
 	mu    sync.Mutex
 	asked map[question]bool
-	rules []string // of depmod, before anything was asked
+	owed  []question // have no answer, although somebody went on as if they had
+	rules []string   // of depmod, before anything was asked
 }
 
 // A question is a command of which the answer is the files that it makes.
@@ -37,17 +41,20 @@ type question struct{ program, args string }
 // note is the name of a file about a question.
 func (q question) note(kind string) string { return path.Base(q.program) + " " + q.args + "." + kind }
 
-// waiting is put in the place of a program, whose path %s is, of which something has been asked. It has one answer for each
-// question. Whoever asks another may have changed what the answers were made of, so that none is right any more.
-const waiting = `#!/bin/sh
+// foreseen is put in the place of a program, whose path %s is, of which something has been asked. It has one answer for each
+// question. Whoever asks another may have changed what the answers were made of, so that none is right any more. Where
+// nobody reads an answer before all is configured, it is not waited for.
+const foreseen = `#!/bin/sh
 here=${0%%/*} name=${0##*/}
 begun() {
 	for note in "$here/$name "*.begun; do [ ! -e "$note" ] || return 0; done
 	return 1
 }
+answer() { rm "$here/$name $*.foreseen" 2>/dev/null; }
+if [ -e "$here/$name.later" ] && answer "$@"; then exit 0; fi
 while begun; do sleep 0.02; done
-if [ -e "$here/$name $*.made" ]; then rm "$here/$name $*.made"; exit 0; fi
-rm -f "$here/$name "*.made
+if answer "$@"; then exit 0; fi
+rm -f "$here/$name "*.foreseen
 exec %s "$@"
 `
 
@@ -92,6 +99,8 @@ exec /usr/bin/dpkg-maintscript-helper "$@"
 // begin looks at what is unpacked, puts our programs in their places and begins what will be asked. It is called when the files of
 // some packages are in place, and again when all are: what was begun too early for others' files is forgotten then.
 func (f *foresight) begin(ctx context.Context, all bool) error {
+	f.beginning.Lock()
+	defer f.beginning.Unlock()
 	foreseen, err := f.questions(all)
 	if err != nil {
 		return fmt.Errorf("look ahead: %w", err)
@@ -106,10 +115,21 @@ func (f *foresight) begin(ctx context.Context, all bool) error {
 	for _, q := range fresh {
 		f.work.Go(func() { f.ask(ctx, q) })
 	}
-	if all {
-		f.forget(foreseen)
+	if !all {
+		return nil
+	}
+	f.forget(foreseen)
+	if err := f.noteReaders(); err != nil {
+		return fmt.Errorf("look ahead: %w", err)
 	}
 	return nil
+}
+
+// unpacked is told of each package whose files are in place, before others are. What is wrong is found, and said, when all are.
+func (f *foresight) unpacked(ctx context.Context, name string) {
+	if strings.HasPrefix(name, "linux-image-") {
+		_ = f.begin(ctx, false)
+	}
 }
 
 // isAsked says whether a question is begun or answered. What had no answer can be asked again.
@@ -136,7 +156,7 @@ func (f *foresight) forget(but []question) {
 	for _, q := range questions {
 		if !slices.Contains(but, q) {
 			f.work.Wait()
-			_ = f.dir.Remove(q.note("made"))
+			_ = f.dir.Remove(q.note("foreseen"))
 		}
 	}
 }
@@ -155,30 +175,69 @@ func (f *foresight) place(questions []question) error {
 	}
 	for _, q := range questions {
 		f.setAsked(q, true)
-		if err := f.dir.WriteFile(path.Base(q.program), fmt.Appendf(nil, waiting, q.program), 0o755); err != nil {
+		if err := f.dir.WriteFile(path.Base(q.program), fmt.Appendf(nil, foreseen, q.program), 0o755); err != nil {
 			return err
 		}
-		if err := f.dir.WriteFile(q.note("begun"), nil, 0o644); err != nil {
-			return err
+		for _, kind := range []string{"foreseen", "begun"} {
+			if err := f.dir.WriteFile(q.note(kind), nil, 0o644); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// ask has a program answer. Without an answer whoever asks finds out why.
+// ask has a program answer. Without an answer whoever asks finds out why, or end does.
 func (f *foresight) ask(ctx context.Context, q question) {
-	err := f.target.Run(ctx, chroot.Command{Args: append([]string{q.program}, strings.Fields(q.args)...)})
-	if err == nil {
-		_ = f.dir.WriteFile(q.note("made"), nil, 0o644)
+	err := f.target.Run(ctx, q.command())
+	if err != nil && f.dir.Remove(q.note("foreseen")) != nil {
+		f.mu.Lock()
+		f.owed = append(f.owed, q)
+		f.mu.Unlock()
 	}
 	_ = f.dir.Remove(q.note("begun"))
 	f.setAsked(q, err == nil) // last, so that who asks again notes it anew
 }
 
-// end waits for what is begun, and takes the programs away.
-func (f *foresight) end() error {
+func (q question) command() chroot.Command {
+	return chroot.Command{Args: append([]string{q.program}, strings.Fields(q.args)...)}
+}
+
+// end waits for what is begun, has asked once more what has no answer, and takes the programs away.
+func (f *foresight) end(ctx context.Context) error {
 	f.work.Wait()
-	return f.remove()
+	var err error
+	for _, q := range f.owed {
+		err = errors.Join(err, f.target.Run(ctx, q.command()))
+	}
+	return errors.Join(err, f.remove())
+}
+
+// blindHooks are those of kernel packages that do not look at a kernel's drivers: the makers of an initramfs do nothing while
+// packages are configured (see quiet).
+var blindHooks = []string{"apt-auto-removal", "dracut", "initramfs-tools", "unattended-upgrades", "zz-update-grub"}
+
+// noteReaders notes whether an answer of depmod is read, or may be, before all packages are configured.
+func (f *foresight) noteReaders() error {
+	var hooks []string
+	for _, dir := range []string{kernelHooks, "usr/share/kernel/postinst.d"} {
+		names, err := namesInside(f.root, dir)
+		if err != nil {
+			return err
+		}
+		hooks = append(hooks, names...)
+	}
+	reads := func(hook string) bool {
+		return !slices.Contains(blindHooks, strings.TrimSuffix(hook, ".dpkg-new")) // which it is until it is configured
+	}
+	const note = "depmod.later"
+	if slices.ContainsFunc(hooks, reads) {
+		if err := f.dir.Remove(note); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
+	return f.dir.WriteFile(note, nil, 0o644)
 }
 
 // questions are those that can be foreseen, and that something is gained by: not where nothing can run beside the scripts.

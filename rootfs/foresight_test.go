@@ -2,12 +2,12 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +80,7 @@ func TestForesight(t *testing.T) {
 				t.Fatal(err)
 			}
 			g.end <- nil
-			if err := d.end(); err != nil {
+			if err := d.end(t.Context()); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(c.want, g.log); diff != "" {
@@ -107,7 +107,7 @@ func TestForesightAgain(t *testing.T) {
 	if err := d.begin(t.Context(), true); err != nil {
 		t.Error(err)
 	}
-	if err := d.end(); err != nil || len(g.log) != 1 {
+	if err := d.end(t.Context()); err != nil || len(g.log) != 1 {
 		t.Errorf("%q, %v", g.log, err)
 	}
 }
@@ -142,41 +142,50 @@ func TestForesightEarly(t *testing.T) {
 				d.work.Wait()
 				plant(t, d.root, c.others)
 			}
-			_, err := d.dir.Stat("depmod 6.12.made")
+			_, err := d.dir.Stat("depmod 6.12.foreseen")
 			known := err == nil
 			if len(g.log) != c.want || known != c.known {
 				t.Errorf("asked %d times, known: %t; want %d, %t", len(g.log), known, c.want, c.known)
 			}
-			if err := d.end(); err != nil {
+			if err := d.end(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-// TestWaiting asks the program of ours what kernel packages and others ask, with a depmod that says how it was called.
-func TestWaiting(t *testing.T) {
+// TestForeseen asks the program of ours what kernel packages and others ask, with a depmod that says how it was called.
+func TestForeseen(t *testing.T) {
+	const reader, blind = "etc/kernel/postinst.d/kdump-tools", "etc/kernel/postinst.d/initramfs-tools.dpkg-new"
 	for name, c := range map[string]struct {
-		fail  error
+		hook  string
+		fail  error // how what was begun ends
 		calls [][]string
-		want  []string
+		waits bool     // until it does
+		want  []string // calls of depmod by the program of ours
+		again int      // calls at the end
 	}{
-		"answer":            {nil, [][]string{{"6.12"}}, nil},
-		"only one":          {nil, [][]string{{"6.12"}, {"6.12"}}, []string{"6.12"}},
-		"another kernel":    {nil, [][]string{{"6.13"}}, []string{"6.13"}},
-		"another question":  {nil, [][]string{{"-a", "6.12"}, {"6.12"}}, []string{"-a 6.12", "6.12"}},
-		"it has not worked": {context.Canceled, [][]string{{"6.12"}}, []string{"6.12"}},
+		"answer":                   {blind, nil, [][]string{{"6.12"}}, false, nil, 0},
+		"somebody reads it":        {reader, nil, [][]string{{"6.12"}}, true, nil, 0},
+		"only one":                 {reader, nil, [][]string{{"6.12"}, {"6.12"}}, true, []string{"6.12"}, 0},
+		"only one for nobody":      {blind, nil, [][]string{{"6.12"}, {"6.12"}}, true, []string{"6.12"}, 0},
+		"another kernel":           {blind, nil, [][]string{{"6.13"}}, true, []string{"6.13"}, 0},
+		"another question":         {blind, nil, [][]string{{"-a", "6.12"}, {"6.12"}}, true, []string{"-a 6.12", "6.12"}, 0},
+		"it has not worked":        {reader, context.Canceled, [][]string{{"6.12"}}, true, []string{"6.12"}, 0},
+		"it will not have worked":  {blind, context.Canceled, [][]string{{"6.12"}}, false, nil, 1},
+		"it will not, and another": {blind, context.Canceled, [][]string{{"6.12"}, {"-a"}}, true, []string{"-a"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := planted(t, aKernel)
-			g := &gate{end: make(chan error, 1)}
+			plant(t, root, map[string]string{c.hook: ""})
+			g := &gate{end: make(chan error, 2)}
 			d := &foresight{programs: programs{root: root, target: g}}
 			if err := d.begin(t.Context(), true); err != nil {
 				t.Fatal(err)
 			}
 			program := filepath.Join(root, programsDir, "depmod")
 			log := filepath.Join(root, "log")
-			script := fmt.Sprintf(waiting, root+"/depmod")
+			script := fmt.Sprintf(foreseen, root+"/depmod")
 			for path, text := range map[string]string{program: script, root + "/depmod": "#!/bin/sh\necho \"$*\" >>" + log + "\n"} {
 				if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 					t.Fatal(err)
@@ -192,21 +201,31 @@ func TestWaiting(t *testing.T) {
 				}
 				over <- err
 			}()
-			select {
-			case err := <-over:
-				t.Fatalf("it did not wait: %v", err)
-			case <-time.After(50 * time.Millisecond):
+			if c.waits {
+				select {
+				case err := <-over:
+					t.Fatalf("it did not wait: %v", err)
+				case <-time.After(50 * time.Millisecond):
+				}
+				g.end <- c.fail
 			}
-			g.end <- c.fail
 			if err := <-over; err != nil {
 				t.Error(err)
 			}
 			data, _ := os.ReadFile(log)
-			if diff := cmp.Diff(c.want, slices.DeleteFunc(strings.Split(string(data), "\n"), func(s string) bool { return s == "" })); diff != "" && len(c.want)+len(data) > 0 {
-				t.Error(diff)
+			if got := strings.Join(c.want, "\n"); strings.TrimSpace(string(data)) != got {
+				t.Errorf("depmod is called with %q, want %q", data, got)
 			}
-			if err := d.end(); err != nil {
-				t.Error(err)
+			if !c.waits {
+				g.end <- c.fail
+			}
+			wrong := errors.New("a driver is damaged")
+			g.end <- wrong
+			if err := d.end(t.Context()); errors.Is(err, wrong) != (c.again > 0) {
+				t.Errorf("at the end: %v", err)
+			}
+			if again := len(g.log) - 1; again != c.again {
+				t.Errorf("asked again %d times, want %d", again, c.again)
 			}
 		})
 	}
@@ -225,7 +244,7 @@ func TestForesightPath(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := d.end(); err != nil {
+	if err := d.end(t.Context()); err != nil {
 		t.Error(err)
 	}
 	want := []string{"INITRD=No A=b dpkg", "PATH=/run/vmbuild:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin INITRD=No A=b dpkg"}

@@ -159,7 +159,7 @@ func TestGatherScript(t *testing.T) {
 			if diff := cmp.Diff(strings.Join(c.want, "\n"), strings.Join(got, "\n")); diff != "" {
 				t.Errorf("calls (-want +got):\n%s", diff)
 			}
-			want := map[string]string{"/": aDir, "/usr": aDir, "/usr/lib": aDir, "/lib": "symlink 0777 -> usr/lib"}
+			want := map[string]string{"/": aDir, "/usr": aDir, "/usr/lib": aDir, "/lib": link("usr/lib")}
 			for _, module := range strings.Fields(c.modules) {
 				want["/usr/lib/modules"], want["/usr/lib/modules/"+module] = aDir, file(0o644, module+"\n")
 			}

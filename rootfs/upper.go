@@ -98,12 +98,17 @@ func (b *Builder) installAdded(ctx context.Context, part *Lock, root string, fro
 		return err
 	}
 	debs := from.supply.steps(from.lock).added
-	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: b.counter(ctx, from.supply, debs, "configure")}
+	count := b.counter(ctx, from.supply, debs, "configure")
+	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: count}
 	added := from.added(ctx, options)
 	return b.inside(ctx, part, root, func(ctx context.Context, target chroot.Runner) (err error) {
 		foresight := &foresight{programs: programs{root: root, target: target}}
-		defer func() { err = errors.Join(err, foresight.end()) }()
+		defer func() { err = errors.Join(err, foresight.end(ctx)) }()
 		options.Placed = func(all bool) error { return foresight.begin(ctx, all) }
+		options.Unpacked = func(name string) {
+			count(name)
+			foresight.unpacked(ctx, name)
+		}
 		return added.Install(ctx, options, quiet{foresight})
 	})
 }

@@ -115,8 +115,8 @@ func (db *database) writeList(r *record, paths []string) error {
 
 func infoFile(r *record, kind string) string { return infoDir + "/" + r.id() + "." + kind }
 
-// add records a package that was unpacked: its files in info/, its interest in triggers, its stanza.
-func (db *database) add(a *archive) error {
+// writeInfo writes the files in info/ of a package that was unpacked.
+func (db *database) writeInfo(a *archive) error {
 	if err := db.writeList(&a.record, a.list); err != nil {
 		return err
 	}
@@ -128,15 +128,17 @@ func (db *database) add(a *archive) error {
 			return err
 		}
 	}
-	if _, ok := a.control["md5sums"]; !ok {
-		if err := db.root.writeFile(infoFile(&a.record, "md5sums"), []byte(a.digests.String()), 0o644); err != nil {
-			return err
-		}
+	if _, ok := a.control["md5sums"]; ok {
+		return nil
 	}
+	return db.root.writeFile(infoFile(&a.record, "md5sums"), []byte(a.digests.String()), 0o644)
+}
+
+// add takes a package that was unpacked among the others.
+func (db *database) add(a *archive) {
 	a.status = statusUnpacked
 	a.setConffiles()
 	db.records = append(db.records, &a.record)
-	return nil
 }
 
 // takeAway removes paths from the list of the package that had them before.

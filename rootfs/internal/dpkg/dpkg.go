@@ -28,7 +28,7 @@ type Options struct {
 	Root      string               // directory of the tree, as the build sees it
 	PathRules []PathRule           // which paths are not unpacked
 	Parallel  int                  // packages unpacked at the same time; 0: one for each core
-	Unpacked  func(name string)    // is told each package whose files are in place; called from several goroutines
+	Unpacked  func(name string)    // is told each package whose files are in place, and those in info/; called from several goroutines
 	Placed    func(all bool) error // is called when some are in place, and when all are and those left are to be configured; may be nil
 }
 
@@ -88,6 +88,7 @@ func (db *database) unpack(ctx context.Context, o Options, archives []*archive, 
 	if err != nil {
 		return err
 	}
+	u.record = db.writeInfo
 	var links []*archive
 	others := archives
 	if first {
@@ -100,9 +101,7 @@ func (db *database) unpack(ctx context.Context, o Options, archives []*archive, 
 		return err
 	}
 	for _, a := range archives {
-		if err := db.add(a); err != nil {
-			return err
-		}
+		db.add(a)
 		if err := db.noteTriggers(a); err != nil {
 			return err
 		}

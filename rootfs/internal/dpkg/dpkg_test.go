@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -486,6 +487,30 @@ func TestPlaced(t *testing.T) {
 	r.placed = func(bool) error { return errors.New("no") }
 	if err := r.install(testDeb{name: "a"}); err == nil || err.Error() != "install packages: no" || r.log != nil {
 		t.Errorf("error %v after %q", err, r.log)
+	}
+}
+
+// TestUnpacked looks, when it is told of a package, for its files and what dpkg's database has of it.
+func TestUnpacked(t *testing.T) {
+	r := newTestRoot(t)
+	var mu sync.Mutex
+	got := map[string]string{}
+	seen := func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		got[name] = r.read("/"+name) + ", " + r.read(infoDir+"/"+name+".list") + r.read(infoDir+"/"+name+".postinst")
+	}
+	var debs []testDeb
+	want := map[string]string{}
+	for _, name := range []string{"a", "b", "c"} {
+		debs = append(debs, testDeb{name: name, members: []tar.Header{file("./" + name)}, control: map[string]string{"postinst": "of " + name}})
+		want[name] = "content of ./" + name + ", /" + name + "\nof " + name
+	}
+	if _, err := Extract(t.Context(), Options{Root: r.dir, Unpacked: seen}, r.write(debs...)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -25,6 +25,7 @@ type unpacker struct {
 	first      bool // the root is not yet one: see Extract
 	dirs       directories
 	parallel   int
+	record     func(a *archive) error // what has been unpacked; nil: that is known already
 	unpacked   func(name string)
 }
 
@@ -82,6 +83,11 @@ func (u *unpacker) run(ctx context.Context, archives []*archive) error {
 			defer x.Close()
 			if err := x.run(ctx); err != nil {
 				return fmt.Errorf("%s: %w", path.Base(a.path), err)
+			}
+			if u.record != nil {
+				if err := u.record(a); err != nil {
+					return err
+				}
 			}
 			unpacking.Wrote(x.written)
 			if u.unpacked != nil {
