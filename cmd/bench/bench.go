@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"vmbuild/cmd/bench/archive"
 	"vmbuild/cmd/bench/measure"
@@ -206,8 +207,10 @@ func (e theirError) Unwrap() error { return e.err }
 // compare runs both sides of a comparison in turn. The error is a theirError if the other tool is the one that cannot do
 // its task.
 func (b *bench) compare(ctx context.Context, c comparison) (row report.Row, err error) {
-	row = report.Row{Name: c.name, Task: c.task, Target: c.target,
-		Ours: side(c.ours), Theirs: side(c.theirs)}
+	row = report.Row{
+		Name: c.name, Task: c.task, Date: time.Now().UTC().Format(time.RFC3339), Target: c.target,
+		Ours: side(c.ours), Theirs: side(c.theirs),
+	}
 	err = b.inPlace(c.name, c.network, func(p place) error {
 		if err := b.warmUp(ctx, c, p); err != nil {
 			return err

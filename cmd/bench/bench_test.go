@@ -116,7 +116,7 @@ func TestCompareTakesTurns(t *testing.T) {
 		side.Runs = nil
 	}
 	c := example(journal)
-	wanted := report.Row{Name: "x", Task: "to do x", Target: 3, Ours: report.Side{Tool: "vmbuild", Command: c.ours.script},
+	wanted := report.Row{Name: "x", Task: "to do x", Date: row.Date, Target: 3, Ours: report.Side{Tool: "vmbuild", Command: c.ours.script},
 		Theirs: report.Side{Tool: "theirs + more", Command: c.theirs.script}}
 	if diff := cmp.Diff(wanted, row); diff != "" {
 		t.Errorf("row (-want +got):\n%s", diff)
@@ -201,6 +201,55 @@ func TestReport(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"bench.md", "bench.json", "comparison.svg"}, names); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+// TestKeep adds to what was compared before: in the order of the table, and what is done again only once.
+func TestKeep(t *testing.T) {
+	row := func(name, task string) report.Row { return report.Row{Name: name, Task: task} }
+	earlier := report.Report{
+		Machine: report.Machine{Versions: map[string]string{ours: "1", "debos": "2"}},
+		Rows:    []report.Row{row("tree", "before"), row("image-debos", "before"), row("qcow2", "before")},
+		Growth:  []report.Point{{Of: "before"}}, Notes: []string{"before"},
+		Omitted: []report.Absent{{Name: "image, mmdebstrap", Reason: "before"}},
+	}
+	c := choice{growth: true, comparisons: []comparison{{name: "qcow2"}, {name: "image"}}}
+	r := report.Report{
+		Machine: report.Machine{Versions: map[string]string{ours: "3"}},
+		Omitted: []report.Absent{{Name: "image-debos, debos", Reason: "now"}, {Name: "image-mkosi, mkosi", Reason: "now"}},
+	}
+	c.keep(earlier, &r)
+	putRow(&r, row("qcow2", "now"))
+	putRow(&r, row("image", "now"))
+	want := report.Report{
+		Machine: report.Machine{Versions: map[string]string{ours: "3", "debos": "2"}},
+		Rows:    []report.Row{row("tree", "before"), row("image", "now"), row("image-debos", "before"), row("qcow2", "now")},
+		Notes:   []string{"before"},
+		Omitted: []report.Absent{{Name: "image-mkosi, mkosi", Reason: "now"}},
+	}
+	if diff := cmp.Diff(want, r); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestReadReport(t *testing.T) {
+	dir := t.TempDir()
+	if r, err := readReport(dir); err != nil || len(r.Rows) > 0 {
+		t.Errorf("nothing was compared before: %v, %v", r, err)
+	}
+	want := report.Report{Machine: report.Machine{Versions: map[string]string{}}, Rows: []report.Row{{Name: "tree"}}}
+	if err := writeFiles(want, dir); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := readReport(dir); err != nil || len(r.Rows) != 1 || r.Rows[0].Name != "tree" {
+		t.Errorf("got %v, %v", r, err)
+	}
+	file := filepath.Join(dir, "bench.json")
+	if err := os.WriteFile(file, []byte("[]"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readReport(dir); err == nil || !strings.HasPrefix(err.Error(), file+": read report: ") {
+		t.Errorf("a file that is no report: %v", err)
 	}
 }
 

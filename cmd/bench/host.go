@@ -19,7 +19,7 @@ import (
 // describeMachine reads what a reader of the figures has to know; what cannot be read stays empty.
 func describeMachine(work string) report.Machine {
 	m := report.Machine{
-		Date: time.Now().Format(time.RFC3339), Cores: runtime.NumCPU(), Versions: map[string]string{},
+		Date: time.Now().UTC().Format(time.RFC3339), Cores: runtime.NumCPU(), Versions: map[string]string{},
 		System: strings.Trim(field("/etc/os-release", "PRETTY_NAME", "="), `"`),
 		CPU:    field("/proc/cpuinfo", "model name", ":"),
 		Disk:   filesystemOf(work),

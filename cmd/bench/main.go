@@ -23,8 +23,9 @@ func main() {
 	kong.Parse(&o, kong.Name("bench"), kong.Description("Compares vmbuild with other builders of Debian systems."))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	// Ordinary users' PATH lacks mke2fs and others that they may well call.
-	err := errors.Join(measure.Adopt(), os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"))
+	// Ordinary users' PATH lacks mke2fs and others that they may well call; tools hand TMPDIR down to programs in their trees, where
+	// there is no such directory.
+	err := errors.Join(measure.Adopt(), os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin"), os.Unsetenv("TMPDIR"))
 	if err == nil {
 		err = o.run(ctx, os.Stdout, os.Stderr)
 	}

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 
 	"vmbuild/cmd/bench/report"
 	"vmbuild/rootfs/mirror"
@@ -22,6 +25,7 @@ type options struct {
 	Quick        bool     `help:"One pair each, and others do not warm up: to see that it works."`
 	List         bool     `help:"Print the comparisons, and what this machine lacks for them."`
 	Out          string   `help:"Write tables, plots, figures and logs into DIR (default bench)." default:"bench" placeholder:"DIR"`
+	Add          bool     `help:"Keep what --out has of comparisons that are not made this time."`
 	Vmbuild      string   `help:"The program to compare (default ./vmbuild)." default:"./vmbuild" placeholder:"FILE"`
 	Distribution string   `help:"Debian suite (default trixie)." default:"trixie" placeholder:"NAME"`
 	Mirror       string   `help:"Fetch packages from URL (default: this host's own apt source for Debian)." placeholder:"URL"`
@@ -44,6 +48,12 @@ func (o options) run(ctx context.Context, out, progress io.Writer) (err error) {
 	if o.List {
 		return chosen.list(out)
 	}
+	var earlier report.Report
+	if o.Add {
+		if earlier, err = readReport(o.Out); err != nil {
+			return fmt.Errorf("--add: %w", err)
+		}
+	}
 	b, err := o.open(ctx, progress)
 	if err != nil {
 		return err
@@ -51,6 +61,7 @@ func (o options) run(ctx context.Context, out, progress io.Writer) (err error) {
 	defer func() { err = errors.Join(err, b.Close()) }()
 	r := report.Report{Machine: describeMachine(b.dir), Omitted: chosen.omitted}
 	r.Machine.Versions[ours] = b.version(ctx)
+	chosen.keep(earlier, &r)
 	err = chosen.do(ctx, b, &r)
 	return errors.Join(err, r.WriteText(out))
 }
@@ -125,6 +136,54 @@ func (o options) choose() (choice, error) {
 	return c, nil
 }
 
+// readReport reads the report that a directory has, if there is one.
+func readReport(dir string) (report.Report, error) {
+	f, err := os.Open(filepath.Join(dir, "bench.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return report.Report{}, nil
+	}
+	if err != nil {
+		return report.Report{}, err
+	}
+	defer f.Close()
+	r, err := report.Read(f)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return r, nil
+}
+
+// keep takes over from an earlier report what is not done now.
+func (c choice) keep(earlier report.Report, r *report.Report) {
+	for _, row := range earlier.Rows {
+		if !slices.ContainsFunc(c.comparisons, func(of comparison) bool { return of.name == row.Name }) {
+			putRow(r, row)
+		}
+	}
+	if !c.growth {
+		r.Growth = earlier.Growth
+	}
+	if !c.together {
+		r.Notes = earlier.Notes
+	}
+	for tool, version := range earlier.Machine.Versions {
+		if _, known := r.Machine.Versions[tool]; !known {
+			r.Machine.Versions[tool] = version
+		}
+	}
+}
+
+// putRow adds a row, in the place that the table of comparisons gives it. It is omitted no longer.
+func putRow(r *report.Report, row report.Row) {
+	r.Rows = append(r.Rows, row)
+	place := map[string]int{}
+	for i, of := range comparisons() {
+		place[of.name] = i
+	}
+	slices.SortStableFunc(r.Rows, func(a, b report.Row) int { return cmp.Compare(place[a.Name], place[b.Name]) })
+	r.Omitted = slices.DeleteFunc(r.Omitted, func(a report.Absent) bool { return strings.HasPrefix(a.Name, row.Name+", ") })
+}
+
 // list prints what would be done.
 func (c choice) list(w io.Writer) error {
 	for _, of := range c.comparisons {
@@ -185,7 +244,7 @@ func (b *bench) addComparison(ctx context.Context, of comparison, r *report.Repo
 	case err != nil:
 		return err
 	default:
-		r.Rows = append(r.Rows, row)
+		putRow(r, row)
 		r.Machine.Versions[of.theirs.tool] = versionOf(ctx, of.theirs.tool)
 	}
 	return writeFiles(*r, b.out)

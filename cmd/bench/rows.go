@@ -99,7 +99,7 @@ func comparisons() []comparison {
 			name: "image-vmdb2", task: "bootable image, kernel and GRUB", target: 5, ours: image,
 			theirs: way{tool: "vmdb2", result: "disk.img",
 				script: `grep -q device-mapper /proc/misc || PATH="$RECIPES/standin:$PATH"` + "\n" +
-					`vmdb2 --verbose --output "$OUT/disk.img" --variable "suite=$SUITE" --variable "mirror=$MIRROR" ` +
+					`vmdb2 --log /dev/stderr --output "$OUT/disk.img" --variable "suite=$SUITE" --variable "mirror=$MIRROR" ` +
 					`"$RECIPES/vmdb2.yaml"`},
 		},
 		{

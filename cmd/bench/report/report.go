@@ -19,7 +19,7 @@ type Report struct {
 
 // Machine is where it was run.
 type Machine struct {
-	Date     string            `json:"date"` // RFC 3339
+	Date     string            `json:"date"` // when it began, RFC 3339, UTC
 	System   string            `json:"system"`
 	Kernel   string            `json:"kernel"`
 	CPU      string            `json:"cpu"`
@@ -52,6 +52,7 @@ type Side struct {
 type Row struct {
 	Name   string  `json:"name"`
 	Task   string  `json:"task"`
+	Date   string  `json:"date,omitempty"`   // when it began, RFC 3339, UTC
 	Target float64 `json:"target,omitempty"` // the ratio to reach; 0: none
 	Ours   Side    `json:"ours"`
 	Theirs Side    `json:"theirs"`
@@ -112,4 +113,15 @@ func (r Report) WriteJSON(w io.Writer) error {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil
+}
+
+// Read reads what WriteJSON has written.
+func Read(from io.Reader) (Report, error) {
+	var r Report
+	d := json.NewDecoder(from)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return Report{}, fmt.Errorf("read report: %w", err)
+	}
+	return r, nil
 }

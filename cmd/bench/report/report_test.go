@@ -35,9 +35,9 @@ func example() Report {
 			Cores: 2, Memory: 4e9, Disk: "ext4", Load: "0.10 0.20 0.30", User: "root",
 			Versions: map[string]string{"qemu-img": "1:10.0", "mmdebstrap": "1.5.7"}},
 		Rows: []Row{
-			{Name: "tree", Task: "tree as tar", Target: 2.5, Ours: Side{"vmbuild", "vmbuild bootstrap", 144, runs(4, 2, 3)},
+			{Name: "tree", Task: "tree as tar", Date: "2026-11-21T20:01:00Z", Target: 2.5, Ours: Side{"vmbuild", "vmbuild bootstrap", 144, runs(4, 2, 3)},
 				Theirs: Side{"mmdebstrap", "mmdebstrap \\\n| cat", 144, runs(11, 13, 15)}},
-			{Name: "qcow2", Task: "raw to qcow2 & back", Target: 1.5, Ours: Side{"vmbuild", "vmbuild convert", 0, runs(0.5, 0.52)},
+			{Name: "qcow2", Task: "raw to qcow2 & back", Date: "2026-11-20T12:00:00Z", Target: 1.5, Ours: Side{"vmbuild", "vmbuild convert", 0, runs(0.5, 0.52)},
 				Theirs: Side{"qemu-img | sh", "qemu-img convert", 0, runs(0.7, 0.6)}},
 			{Name: "cold", Task: "everything to be fetched", Ours: Side{"vmbuild", "vmbuild", 176, cold},
 				Theirs: Side{"mmdebstrap", "mmdebstrap", 177, runs(120)}},
@@ -195,5 +195,25 @@ func TestFigures(t *testing.T) {
 	}
 	if want := "0.12 9.99 12.3 99.9 123"; strings.Join(got, " ") != want {
 		t.Errorf("%v, want %s", got, want)
+	}
+}
+
+// TestRead: what was written is read, and nothing else.
+func TestRead(t *testing.T) {
+	var text bytes.Buffer
+	if err := example().WriteJSON(&text); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(bytes.NewReader(text.Bytes()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(example(), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, wrong := range []string{"", "{", `{"rowz": []}`} {
+		if _, err := Read(strings.NewReader(wrong)); err == nil || !strings.HasPrefix(err.Error(), "read report: ") {
+			t.Errorf("%q is read: %v", wrong, err)
+		}
 	}
 }

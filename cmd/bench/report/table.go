@@ -153,6 +153,11 @@ func (r Report) remarks() []string {
 		}
 	}
 	lines = append(lines, r.Notes...)
+	for _, row := range r.Rows {
+		if row.Date != "" && row.Date < r.Machine.Date {
+			lines = append(lines, fmt.Sprintf("Compared before, on %s: %s, %s.", row.Date, row.Task, row.Theirs.Tool))
+		}
+	}
 	for _, a := range r.Omitted {
 		lines = append(lines, fmt.Sprintf("Not compared: %s (%s).", a.Name, a.Reason))
 	}
