@@ -5,16 +5,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"vmbuild/rootfs/tree"
 )
@@ -44,8 +40,8 @@ func (j Job) tar(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	buffered := bufio.NewWriterSize(w, 1<<18)
-	archive := tarStream{w: buffered, dir: j.Tree.Dir, epoch: j.Epoch}
+	buffered := bufio.NewWriterSize(w, chunkSize/4) // larger chunks go past it
+	archive := tarStream{w: buffered, epoch: j.Epoch}
 	listed := j.listedDevices()
 	for _, e := range entries {
 		if listed[e.Path] {
@@ -55,11 +51,11 @@ func (j Job) tar(ctx context.Context, w io.Writer) error {
 		}
 	}
 	archive.size = 0 // to mmdebstrap the archive begins here
+	entries = slices.DeleteFunc(entries, func(e tree.Entry) bool { return listed[e.Path] || e.Path == "/"+lostFound })
+	archive.files = newReadAhead(ctx, j.Tree.Dir, entries)
+	defer archive.files.Close()
 	for _, e := range entries {
-		if listed[e.Path] || e.Path == "/"+lostFound {
-			continue
-		}
-		if err := cmp.Or(ctx.Err(), archive.add(e)); err != nil {
+		if err := archive.add(e); err != nil {
 			return err
 		}
 	}
@@ -83,7 +79,7 @@ func (j Job) listedDevices() map[string]bool {
 // tarStream writes entries in the pax format of POSIX.1-2001, with GNU tar's choices where that leaves any.
 type tarStream struct {
 	w     *bufio.Writer
-	dir   string // of the tree
+	files *readAhead
 	epoch time.Time
 	size  int64 // bytes written
 }
@@ -125,19 +121,10 @@ func (s *tarStream) addDevice(e tree.Entry) error {
 
 // addContent writes the bytes of a file.
 func (s *tarStream) addContent(e tree.Entry) error {
-	f, err := os.OpenFile(s.dir+e.Path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	if err != nil {
+	if err := s.files.copy(s.w, e); err != nil {
 		return err
 	}
-	defer f.Close()
-	n, err := io.Copy(s.w, io.LimitReader(f, e.Size))
-	s.size += n
-	if err == nil && n != e.Size {
-		err = fmt.Errorf("%s became shorter while it was read", e.Path)
-	}
-	if err != nil {
-		return err
-	}
+	s.size += e.Size
 	return s.pad(tarBlock)
 }
 
