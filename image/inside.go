@@ -195,7 +195,7 @@ func (b *build) customize(ctx context.Context, stack *rootfs.Stack) (_ *tree.Tre
 	if err := system.Settle(dir, config); err != nil {
 		return nil, err
 	}
-	if err := b.roots.Finish(stack); err != nil {
+	if err := b.roots.Finish(ctx, stack); err != nil {
 		return nil, err
 	}
 	return &tree.Tree{Dir: stack.Dir, Devices: tree.StandardDevices()}, nil

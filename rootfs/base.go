@@ -123,18 +123,18 @@ func (b *Builder) buildLayer(ctx context.Context, l *Lock, dir string, from *sou
 	if err := b.fill(ctx, l, root, Steps{}, from); err != nil {
 		return err
 	}
-	return span.Do(ctx, span.Stage, "finish", func(context.Context) error { return finishLayer(l, dir, root, root) })
+	return span.Do(ctx, span.Stage, "finish", func(ctx context.Context) error { return finishLayer(ctx, l, dir, root, root) })
 }
 
 // finishLayer cleans the tree of a layer up, of which root is all and own what is the layer's, and notes what it was made of.
-func finishLayer(l *Lock, dir, root, own string) error {
+func finishLayer(ctx context.Context, l *Lock, dir, root, own string) error {
 	if err := cleanUp(root, l.Skip); err != nil {
 		return err
 	}
 	if err := removeMatches(root, "etc/ssh/ssh_host_*"); err != nil { // see RenewKeys
 		return err
 	}
-	if err := clampTimes(root, own, l.clamp()); err != nil {
+	if err := clampTimes(ctx, root, own, l.clamp()); err != nil {
 		return err
 	}
 	data, err := json.MarshalIndent(l, "", "\t")

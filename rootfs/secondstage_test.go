@@ -201,7 +201,7 @@ func (j foreignJob) make(ctx context.Context, b *Builder, name string) (*Stack, 
 	if err != nil {
 		return nil, err
 	}
-	return stack, b.Finish(stack)
+	return stack, b.Finish(ctx, stack)
 }
 
 // runSecondStage runs the script, kills it when it has configured something, and runs it again.

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"vmbuild/rootfs/internal/dpkg"
+	"vmbuild/rootfs/tree"
 )
 
 // makeSkeleton makes what has to be there before the first package is unpacked, as mmdebstrap does: directories that
@@ -291,12 +293,9 @@ func openInside(root, dir string) (*os.Root, error) {
 // clampTimes gives every file of the tree root that is younger than limit that time, and every file the time of its last
 // change as that of its last access: filesystems keep that too, and who read what when is chance. It looks only at what
 // is below changed too: root itself, or the upper directory of the overlay that root is. It follows no link.
-func clampTimes(root, changed string, limit time.Time) error {
-	err := filepath.WalkDir(changed, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := e.Info()
+func clampTimes(ctx context.Context, root, changed string, limit time.Time) error {
+	clamp := func(path string) error {
+		info, err := os.Lstat(path)
 		if err != nil || isWhiteout(info) {
 			return err
 		}
@@ -309,6 +308,17 @@ func clampTimes(root, changed string, limit time.Time) error {
 			return err
 		}
 		return unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(root, name), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	err := tree.Directories(ctx, changed, func(dir string, entries []fs.DirEntry) error {
+		for _, e := range entries {
+			if e.IsDir() {
+				continue // its own time is set when it has been read
+			}
+			if err := clamp(filepath.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+		return clamp(dir)
 	})
 	if err != nil {
 		return fmt.Errorf("clamp times: %w", err)

@@ -317,7 +317,7 @@ func TestClampTimes(t *testing.T) {
 	} {
 		setTimes(t, filepath.Join(dir, path), when)
 	}
-	if err := clampTimes(dir, dir, limit); err != nil {
+	if err := clampTimes(t.Context(), dir, dir, limit); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]time.Time{
@@ -329,8 +329,8 @@ func TestClampTimes(t *testing.T) {
 	if info, err := os.Stat(outside); err != nil || !info.ModTime().Equal(young) {
 		t.Errorf("the target of a link was changed: %s, %v", info.ModTime(), err)
 	}
-	err := clampTimes(dir, dir+"/none", limit)
-	wantError(t, err, "clamp times: lstat "+dir+"/none: no such file or directory")
+	err := clampTimes(t.Context(), dir, dir+"/none", limit)
+	wantError(t, err, "clamp times: open "+dir+"/none: no such file or directory")
 }
 
 // TestClampTimesOfOverlay looks at what the upper directory has and changes it in the tree, where what was removed is not.
@@ -343,7 +343,7 @@ func TestClampTimesOfOverlay(t *testing.T) {
 	for _, path := range []string{upper, upper + "/changed", root + "/changed", root + "/below", root} {
 		setTimes(t, path, young)
 	}
-	if err := clampTimes(root, upper, limit); err != nil {
+	if err := clampTimes(t.Context(), root, upper, limit); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]time.Time{"/": limit, "/changed": limit, "/below": young}

@@ -35,7 +35,7 @@ func (b *Builder) RenewKeys(ctx context.Context, s *Stack, target chroot.Runner)
 
 // Finish takes out of the tree, which nobody is in any more, what belongs to its making: mounts of the user's hooks, logs,
 // caches, the machine's identity, times after the epoch.
-func (b *Builder) Finish(s *Stack) error {
+func (b *Builder) Finish(ctx context.Context, s *Stack) error {
 	if err := chroot.Clear(s.Dir); err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (b *Builder) Finish(s *Stack) error {
 	if err := resetEmptied(s.Dir, s.epoch); err != nil {
 		return err
 	}
-	return clampTimes(s.Dir, s.upper, s.epoch)
+	return clampTimes(ctx, s.Dir, s.upper, s.epoch)
 }
 
 // forTools is the Spec of the host's tools. A mirror of a release that has left the others does not have them.

@@ -75,7 +75,7 @@ func (b *Builder) buildUpper(ctx context.Context, u upperLayer, dir string, from
 	if err := b.addPackages(ctx, u, root, from); err != nil {
 		return err
 	}
-	return span.Do(ctx, span.Stage, "finish", func(context.Context) error { return finishLayer(u.Lock, dir, root, own) })
+	return span.Do(ctx, span.Stage, "finish", func(ctx context.Context) error { return finishLayer(ctx, u.Lock, dir, root, own) })
 }
 
 // addPackages installs the packages of the layer in the tree, which has the others.

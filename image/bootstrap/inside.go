@@ -85,7 +85,7 @@ func (b *build) bootstrap(ctx context.Context) (err error) {
 	if err := b.complete(ctx, stack); err != nil {
 		return err
 	}
-	err = span.Do(ctx, span.Stage, "finish", func(context.Context) error { return b.Roots.Finish(stack) })
+	err = span.Do(ctx, span.Stage, "finish", func(ctx context.Context) error { return b.Roots.Finish(ctx, stack) })
 	if err != nil {
 		return err
 	}

@@ -1,45 +1,75 @@
 package layer
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"vmbuild/rootfs/tree"
 )
 
 // fingerprint is a hash of what lstat(2) says of all that is in a layer's tree: names, kinds, modes, sizes, times of change, where
-// links lead. It is computed each time the layer is used, which takes 55 ms for 10,000 files. So whoever has changed, cut off or
-// removed a file there, or restored the cache from a copy that has lost some, gets a new layer and not a broken image. Bytes that
-// changed without a trace are beyond it: to read them all would take as long as to unpack them.
+// links lead. It is computed each time the layer is used, which takes 30 ms for 10,000 files on two processors. So whoever has
+// changed, cut off or removed a file there, or restored the cache from a copy that has lost some, gets a new layer and not a broken
+// image. Bytes that changed without a trace are beyond it: to read them all would take as long as to unpack them.
 func fingerprint(ctx context.Context, dir string) (string, error) {
-	h := sha256.New()
-	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
+	var mu sync.Mutex
+	sums := map[string][sha256.Size]byte{} // of directories
+	err := tree.Directories(ctx, dir, func(of string, entries []fs.DirEntry) error {
+		var text bytes.Buffer
+		if err := describe(&text, of, ""); err != nil {
 			return err
 		}
-		var st unix.Stat_t
-		if err := unix.Lstat(name, &st); err != nil {
-			return &fs.PathError{Op: "lstat", Path: name, Err: err}
-		}
-		target := ""
-		switch st.Mode & unix.S_IFMT {
-		case unix.S_IFLNK:
-			if target, err = os.Readlink(name); err != nil {
+		for _, e := range entries {
+			if e.IsDir() {
+				continue // it describes itself
+			}
+			if err := describe(&text, of, e.Name()); err != nil {
 				return err
 			}
-		case unix.S_IFDIR:
-			st.Size = 0 // of no meaning, and other where it is copied to
 		}
-		_, err = fmt.Fprintf(h, "%q %o %d %d.%d %d %q\n", name[len(dir):], st.Mode, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Rdev, target)
-		return err
+		mu.Lock()
+		defer mu.Unlock()
+		sums[of[len(dir):]] = sha256.Sum256(text.Bytes())
+		return nil
 	})
-	return hex.EncodeToString(h.Sum(nil)), err
+	if err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		fmt.Fprintf(h, "%q %x\n", name, sums[name])
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// describe writes what there is to know of a name in a directory, or of the directory.
+func describe(to *bytes.Buffer, dir, name string) error {
+	path := filepath.Join(dir, name)
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	target := ""
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		var err error
+		if target, err = os.Readlink(path); err != nil {
+			return err
+		}
+	case unix.S_IFDIR:
+		st.Size = 0 // of no meaning, and other where it is copied to
+	}
+	fmt.Fprintf(to, "%q %o %d %d.%d %d %q\n", name, st.Mode, st.Size, st.Mtim.Sec, st.Mtim.Nsec, st.Rdev, target)
+	return nil
 }

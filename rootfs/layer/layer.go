@@ -35,7 +35,7 @@ func (c *Cache) Layer(ctx context.Context, key string, build Build) (path string
 	if err != nil {
 		return "", false, fmt.Errorf("build layer: %w", err)
 	}
-	return tree(dir), hit, nil
+	return treePath(dir), hit, nil
 }
 
 // make builds the layer dir unless another has done so before the lock is free.
@@ -88,7 +88,7 @@ func (c *Cache) takeAway(f *os.File, dir string) error {
 	return errors.Join(err, f.Close(), temp.Close())
 }
 
-func tree(layer string) string { return filepath.Join(layer, "tree") }
+func treePath(layer string) string { return filepath.Join(layer, "tree") }
 
 // build makes the layer dir, in whose place there is nothing.
 func (c *Cache) build(ctx context.Context, dir string, build Build) (err error) {
@@ -101,10 +101,10 @@ func (c *Cache) build(ctx context.Context, dir string, build Build) (err error) 
 			err = errors.Join(err, temp.Close())
 		}
 	}()
-	if err := os.Mkdir(tree(temp.Path), 0o755); err != nil {
+	if err := os.Mkdir(treePath(temp.Path), 0o755); err != nil {
 		return err
 	}
-	if err := build(ctx, tree(temp.Path)); err != nil {
+	if err := build(ctx, treePath(temp.Path)); err != nil {
 		return err
 	}
 	if err := mark(ctx, temp.Path); err != nil {
@@ -133,7 +133,7 @@ func mark(ctx context.Context, layer string) error {
 	if err != nil {
 		return err
 	}
-	sum, err := fingerprint(ctx, tree(layer))
+	sum, err := fingerprint(ctx, treePath(layer))
 	if err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (c *Cache) isWhole(ctx context.Context, f *os.File) (bool, error) {
 	if err != nil || s == unmarked || s == lost {
 		return false, err
 	}
-	if now, err := fingerprint(ctx, tree(f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) || now != made {
+	if now, err := fingerprint(ctx, treePath(f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) || now != made {
 		c.reject(filepath.Base(f.Name()))
 		return false, ctx.Err()
 	}

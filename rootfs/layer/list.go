@@ -34,7 +34,7 @@ type Entry struct {
 }
 
 // Tree returns the directory of the layer with that key, which may have gone meanwhile.
-func (c *Cache) Tree(key string) string { return tree(c.path("layers", key)) }
+func (c *Cache) Tree(key string) string { return treePath(c.path("layers", key)) }
 
 // Layers returns the keys of the layers, whole or not, sorted.
 func (c *Cache) Layers() []string {

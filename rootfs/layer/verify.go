@@ -153,7 +153,7 @@ func checkLayer(ctx context.Context, dir string) (problem string, harmless bool,
 	case state == lost:
 		return "was made shortly before this machine was started again, and may not be complete", true, nil
 	}
-	if now, err := fingerprint(ctx, tree(dir)); err != nil || now != made {
+	if now, err := fingerprint(ctx, treePath(dir)); err != nil || now != made {
 		return "has other files than it was made with", false, err
 	}
 	return "", false, nil

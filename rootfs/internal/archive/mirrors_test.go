@@ -186,22 +186,14 @@ func TestThrottled(t *testing.T) {
 	server.Break(archivetest.Faults{Status: map[string][]int{files[0].Path: {429}}, RetryAfter: "1"})
 	c := client(t)
 	c.Parallel = 2
-	asked := func() time.Time { // until when the server is to be left alone
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, until := range c.closed {
-			return until
-		}
-		return time.Time{}
-	}
 	var before, after atomic.Int32
 	err := c.Fetch(t.Context(), files, func(File, string) error {
-		for asked().IsZero() { // the other connection's answer, which may come later than this one's file
+		for closedUntil(c).IsZero() { // the other connection's answer, which may come later than this one's file
 			if !sleep(t.Context(), time.Millisecond) {
 				return t.Context().Err()
 			}
 		}
-		if time.Now().Before(asked()) {
+		if time.Now().Before(closedUntil(c)) {
 			before.Add(1)
 		} else {
 			after.Add(1)
@@ -214,6 +206,16 @@ func TestThrottled(t *testing.T) {
 	if before.Load() > 1 || before.Load()+after.Load() != 20 { // what was on its way when it asked
 		t.Errorf("%d files came before the second was over, %d after", before.Load(), after.Load())
 	}
+}
+
+// closedUntil is the time until which a server wants to be left alone; zero if none has said so.
+func closedUntil(c *Client) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, until := range c.closed {
+		return until
+	}
+	return time.Time{}
 }
 
 // TestSlowLink cuts each connection after a while, as some networks do: every byte is sent once.
