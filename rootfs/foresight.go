@@ -119,7 +119,7 @@ func (f *foresight) begin(ctx context.Context, all bool) error {
 		return nil
 	}
 	f.forget(foreseen)
-	if err := f.noteReaders(); err != nil {
+	if err := errors.Join(f.noteReaders(), f.compile(ctx)); err != nil {
 		return fmt.Errorf("look ahead: %w", err)
 	}
 	return nil

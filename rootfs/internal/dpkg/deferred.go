@@ -72,3 +72,39 @@ func fullNames(archives []*archive) []string {
 	}
 	return names
 }
+
+// Postinsts returns the postinst scripts of the packages of a root that are to be configured, by the packages' names. It is meant
+// for a root in which packages are being installed.
+func Postinsts(dir string) (map[string][]byte, error) {
+	scripts, err := postinsts(dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for scripts of packages: %w", err)
+	}
+	return scripts, nil
+}
+
+func postinsts(dir string) (map[string][]byte, error) {
+	root, err := openRootDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	db, err := readDatabase(root)
+	if err != nil {
+		return nil, err
+	}
+	scripts := map[string][]byte{}
+	for _, r := range db.records {
+		if r.status != statusUnpacked {
+			continue
+		}
+		script, err := root.readOptional(infoFile(r, "postinst"))
+		if err != nil {
+			return nil, err
+		}
+		if len(script) > 0 {
+			scripts[r.name] = script
+		}
+	}
+	return scripts, nil
+}
