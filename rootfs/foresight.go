@@ -208,7 +208,9 @@ func (f *foresight) end(ctx context.Context) error {
 	f.work.Wait()
 	var err error
 	for _, q := range f.owed {
-		err = errors.Join(err, f.target.Run(ctx, q.command()))
+		if err == nil && ctx.Err() == nil { // else somebody has said more than this could
+			err = f.target.Run(ctx, q.command())
+		}
 	}
 	return errors.Join(err, f.remove())
 }

@@ -60,6 +60,9 @@ done
 exit $status
 `
 
+// mostParts bounds the parts of a list: what several modules need is copied for each part.
+const mostParts = 8
+
 // gatherEdits are what makes our scripts of those of initramfs-tools 0.147 and later: dracut-install is called in one place,
 // and mkinitramfs waits in another for what is not there yet.
 var gatherEdits = []struct{ script, name, old, new string }{
@@ -89,7 +92,7 @@ func (p *programs) placeGatherer(processors int) error {
 	if processors == 1 || scripts == nil {
 		return nil
 	}
-	scripts["dracut-install"] = fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", processors)
+	scripts["dracut-install"] = fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", min(processors, mostParts))
 	if err := p.open(); err != nil || p.dir == nil {
 		return err
 	}
