@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,13 +9,10 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"vmbuild/rootfs/chroot"
 )
 
 // aPython is a system in which packages with modules of Python are unpacked.
@@ -53,20 +49,6 @@ func TestCompileCalls(t *testing.T) {
 	}
 }
 
-// compilers is a system whose compiler ends when it is told, and how.
-type compilers struct {
-	mu  sync.Mutex
-	log []string
-	end chan error
-}
-
-func (c *compilers) Run(_ context.Context, command chroot.Command) error {
-	c.mu.Lock()
-	c.log = append(c.log, strings.Join(append(command.Env, command.Args...), " "))
-	c.mu.Unlock()
-	return <-c.end
-}
-
 // TestCompiled asks the program of ours for the modules of packages, at different times.
 func TestCompiled(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -86,7 +68,7 @@ func TestCompiled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 			root := planted(t, aPython())
-			system := &compilers{end: make(chan error)}
+			system := &gate{end: make(chan error)}
 			f := &foresight{programs: programs{root: root, target: system}}
 			if err := f.begin(t.Context(), true); err != nil {
 				t.Fatal(err)
