@@ -2,9 +2,11 @@ package rootfs
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +82,24 @@ func TestPlaceGatherer(t *testing.T) {
 			wantTree(t, p.root, before)
 		})
 	}
+}
+
+// TestMakeInitramfsSideBySide: it is ours that update-initramfs finds, and not there any more when that is done.
+func TestMakeInitramfsSideBySide(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	files := map[string]string{"etc/kernel/postinst.d/initramfs-tools": "", "boot/vmlinuz-6.12": ""}
+	maps.Copy(files, theirScripts)
+	s := newStack(t, "a", changes{files: files})
+	want := listing(t, s.Dir)
+	want["/boot/initrd.img-6.12"] = file(0o644, "made by initramfs-tools")
+	g := &generator{root: s.Dir}
+	if err := newBuilder(t).MakeInitramfs(t.Context(), s, g); err != nil {
+		t.Fatal(err)
+	}
+	if len(g.log) != 1 || !strings.HasPrefix(g.log[0], "PATH=/run/vmbuild:") || !strings.HasSuffix(g.log[0], " update-initramfs -c -k 6.12") {
+		t.Errorf("what is run: %q", g.log)
+	}
+	wantTree(t, s.Dir, want)
 }
 
 // installer is a dracut-install that notes how it was called and makes a file of each module. It finds two by their symbols, which
