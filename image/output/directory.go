@@ -18,10 +18,6 @@ func writeDirectory(ctx context.Context, j Job) (err error) {
 	defer runtime.KeepAlive(j.Out) // what follows has its path only
 	sweepBeside(j.Out)
 	to := handlePath(j.Out)
-	entries, err := j.entries(ctx)
-	if err != nil {
-		return err
-	}
 	before, err := os.ReadDir(to)
 	if err != nil {
 		return err
@@ -32,13 +28,8 @@ func writeDirectory(ctx context.Context, j Job) (err error) {
 		}
 	}()
 	c := tree.Copier{From: j.Tree.Dir, To: to, SkipDevices: true, Merge: true}
-	for _, e := range entries {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := c.Add(e); err != nil {
-			return err
-		}
+	if err := j.walk(ctx, c.Add); err != nil {
+		return err
 	}
 	return c.Close()
 }

@@ -146,17 +146,17 @@ func (f Format) WriteDisk(ctx context.Context, out *os.File, d qcow2.Disk, o qco
 	return f.writeDisk(ctx, out, d, o)
 }
 
-// entries gives what is in the tree, in the order of Walk, as it is to be stored.
-func (j Job) entries(ctx context.Context) ([]tree.Entry, error) {
-	var all []tree.Entry
-	err := j.Tree.Walk(func(e tree.Entry) error {
+// walk calls fn for what is in the tree, in the order of Walk, as it is to be stored.
+func (j Job) walk(ctx context.Context, fn func(tree.Entry) error) error {
+	return j.Tree.Walk(func(e tree.Entry) error {
 		if e.ModTime.IsZero() || e.ModTime.After(j.Epoch) {
 			e.ModTime = j.Epoch
 		}
-		all = append(all, e)
-		return ctx.Err()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return fn(e)
 	})
-	return all, err
 }
 
 // Choose finds the format and the compression of a target; "" or "auto" leaves the format to the target and what is

@@ -1,7 +1,6 @@
 package output
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -34,35 +33,57 @@ const (
 	tarRecord = 20 * tarBlock // what the archive is filled up to
 )
 
-// tar writes the tree. Its devices come first, with /dev itself, as mmdebstrap writes them.
+// tar writes the tree.
 func (j Job) tar(ctx context.Context, w io.Writer) error {
-	entries, err := j.entries(ctx)
+	out, err := newAssembler(ctx, j.Tree.Dir, w)
 	if err != nil {
 		return err
 	}
-	buffered := bufio.NewWriterSize(w, chunkSize/4) // larger chunks go past it
-	archive := tarStream{w: buffered, epoch: j.Epoch}
+	archive := tarStream{out: out, epoch: j.Epoch}
+	err = j.addAll(ctx, &archive)
+	if err == nil {
+		err = archive.end()
+	}
+	return out.close(err)
+}
+
+// addAll writes the entries. Devices come first, with /dev itself, as mmdebstrap writes them: what Walk visits before is held back.
+func (j Job) addAll(ctx context.Context, archive *tarStream) error {
 	listed := j.listedDevices()
-	for _, e := range entries {
-		if listed[e.Path] {
-			if err := archive.addDevice(e); err != nil {
+	var held []tree.Entry
+	release := func() error {
+		archive.size = 0 // to mmdebstrap the archive begins here
+		for _, e := range held {
+			if err := archive.add(e); err != nil {
 				return err
 			}
 		}
+		held = nil
+		return nil
 	}
-	archive.size = 0 // to mmdebstrap the archive begins here
-	entries = slices.DeleteFunc(entries, func(e tree.Entry) bool { return listed[e.Path] || e.Path == "/"+lostFound })
-	archive.files = newReadAhead(ctx, j.Tree.Dir, entries)
-	defer archive.files.Close()
-	for _, e := range entries {
-		if err := archive.add(e); err != nil {
-			return err
+	before := true
+	err := j.walk(ctx, func(e tree.Entry) error {
+		if top, _, _ := strings.Cut(e.Path[1:], "/"); before && top > "dev" {
+			before = false
+			if err := release(); err != nil {
+				return err
+			}
 		}
-	}
-	if err := archive.end(); err != nil {
+		switch {
+		case listed[e.Path]:
+			return archive.addDevice(e)
+		case e.Path == "/"+lostFound:
+			return nil
+		case before:
+			held = append(held, e)
+			return nil
+		}
+		return archive.add(e)
+	})
+	if err != nil || !before {
 		return err
 	}
-	return buffered.Flush()
+	return release()
 }
 
 // listedDevices are the paths of the tree's list below /dev, and /dev if there are any.
@@ -78,8 +99,7 @@ func (j Job) listedDevices() map[string]bool {
 
 // tarStream writes entries in the pax format of POSIX.1-2001, with GNU tar's choices where that leaves any.
 type tarStream struct {
-	w     *bufio.Writer
-	files *readAhead
+	out   *assembler
 	epoch time.Time
 	size  int64 // bytes written
 }
@@ -121,7 +141,7 @@ func (s *tarStream) addDevice(e tree.Entry) error {
 
 // addContent writes the bytes of a file.
 func (s *tarStream) addContent(e tree.Entry) error {
-	if err := s.files.copy(s.w, e); err != nil {
+	if err := s.out.addFile(e.Path, e.Size); err != nil {
 		return err
 	}
 	s.size += e.Size
@@ -169,9 +189,8 @@ func (s *tarStream) end() error {
 func (s *tarStream) pad(unit int64) error { return s.write(make([]byte, (unit-s.size%unit)%unit)) }
 
 func (s *tarStream) write(data []byte) error {
-	n, err := s.w.Write(data)
-	s.size += int64(n)
-	return err
+	s.size += int64(len(data))
+	return s.out.add(data)
 }
 
 // tarName gives the name of an entry in the archive, without the slash that ends the names of directories.
