@@ -64,14 +64,16 @@ exec %s "$@"
 const systemdHelper = `#!/bin/sh
 real=/usr/bin/deb-systemd-helper state=/var/lib/systemd/deb-systemd
 [ -n "$DPKG_MAINTSCRIPT_PACKAGE" ] && [ -z "$DPKG_ROOT$_DEB_SYSTEMD_HELPER_DEBUG" ] || exec $real "$@"
-case "$#:$1:$2:$3" in
+masked() { [ -e "/etc/systemd/$1/$2" ] || [ -e $state-helper-masked ] || [ -e $state-user-helper-masked ]; }
+known() { [ -e "$state-$1-enabled/$2.dsh-also" ]; }
+case "$#:$1:$2:$3:$4" in
 */*) ;;
-2:unmask:[!-]*)
-	if [ ! -e "/etc/systemd/system/$2" ] && [ ! -e $state-helper-masked ] && [ ! -e $state-user-helper-masked ]; then exit 0; fi ;;
-2:debian-installed:[!-]*)
-	if [ ! -e "$state-helper-enabled/$2.dsh-also" ]; then exit 1; fi ;;
-3:--quiet:was-enabled:[!-]*)
-	if [ ! -e "$state-helper-enabled/$3.dsh-also" ]; then exit 0; fi ;;
+2:unmask:[!-]*) masked system "$2" || exit 0 ;;
+3:--user:unmask:[!-]*) masked user "$3" || exit 0 ;;
+2:debian-installed:[!-]*) known helper "$2" || exit 1 ;;
+3:--user:debian-installed:[!-]*) known user-helper "$3" || exit 1 ;;
+3:--quiet:was-enabled:[!-]*) known helper "$3" || exit 0 ;;
+4:--quiet:--user:was-enabled:[!-]* | 4:--user:--quiet:was-enabled:[!-]*) known user-helper "$4" || exit 0 ;;
 esac
 exec $real "$@"
 `

@@ -23,8 +23,15 @@ type Coming struct {
 	err      error
 	read     chan struct{} // closed when archives and err are known
 	cancel   context.CancelFunc
-	enough   context.CancelFunc // ends only what is done before it is asked for
 	workers  sync.WaitGroup
+	lanes    lanes
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	queue   []*archive // to be decompressed, the largest first
+	ahead   int64      // bytes that were, and are not yet taken
+	busy    bool       // packages are being unpacked, on all processors
+	closed  bool
 }
 
 // mostAhead bounds what is decompressed before it is asked for, in bytes: it lies beside the tree, in files without names.
@@ -32,16 +39,19 @@ const mostAhead = 512 << 20
 
 // Prepare begins to read packages for a root, in whose parent directory there is room for their files. Close it.
 func Prepare(ctx context.Context, o Options, debs []Deb) *Coming {
-	c := &Coming{debs: debs, read: make(chan struct{})}
+	c := &Coming{debs: debs, read: make(chan struct{}), lanes: newLanes(o)}
+	c.changed = sync.NewCond(&c.mu)
 	ctx, c.cancel = context.WithCancel(ctx)
-	ahead, enough := context.WithCancel(ctx)
-	c.enough = enough
 	idle := o.parallel() - 1
 	c.workers.Go(func() {
 		c.archives, c.err = readArchives(ctx, debs, max(idle, 1))
+		c.queue = largestFirst(c.archives)
 		close(c.read)
-		if c.err == nil && idle > 0 {
-			decompressAhead(ahead, filepath.Dir(o.Root), c.archives, idle)
+		if c.err != nil {
+			return
+		}
+		for range idle {
+			c.workers.Go(func() { c.decompressAhead(ctx, filepath.Dir(o.Root)) })
 		}
 	})
 	return c
@@ -50,7 +60,7 @@ func Prepare(ctx context.Context, o Options, debs []Deb) *Coming {
 // Close ends what is still done, and frees what is left of it.
 func (c *Coming) Close() error {
 	c.cancel()
-	c.enough()
+	c.change(func() { c.closed = true })
 	c.workers.Wait()
 	for _, a := range c.archives {
 		if f := a.ahead.take(); f != nil {
@@ -58,6 +68,14 @@ func (c *Coming) Close() error {
 		}
 	}
 	return nil
+}
+
+// change changes what workers wait for.
+func (c *Coming) change(how func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	how()
+	c.changed.Broadcast()
 }
 
 // Install installs the packages. See the function of that name.
@@ -80,37 +98,49 @@ func (c *Coming) install(ctx context.Context, o Options, runner chroot.Runner) e
 	if c.err != nil {
 		return c.err
 	}
-	c.enough()
-	return install(ctx, o, runner, c.archives)
+	return install(ctx, o, runner, c)
 }
 
-// decompressAhead decompresses packages, the largest first, until there is enough or ctx is done. Those at work then are ended.
-func decompressAhead(ctx context.Context, dir string, archives []*archive, parallel int) {
-	var mu sync.Mutex
-	left := int64(mostAhead)
-	queue := largestFirst(archives)
-	next := func() *archive {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(queue) == 0 || left <= 0 || ctx.Err() != nil {
-			return nil
-		}
-		a := queue[0]
-		queue = queue[1:]
-		return a
-	}
-	var workers sync.WaitGroup
-	for range parallel {
-		workers.Go(func() {
-			for a := next(); a != nil; a = next() {
-				n := a.decompressAhead(ctx, dir)
-				mu.Lock()
-				left -= n
-				mu.Unlock()
-			}
+// unpack unpacks some of the packages, and meanwhile decompresses no others.
+func (c *Coming) unpack(ctx context.Context, db *database, o Options, archives []*archive) error {
+	c.change(func() { c.busy = true })
+	defer c.change(func() { c.busy = false })
+	return db.unpack(ctx, o, archives, c.lanes, false)
+}
+
+// lanes are so many places for those who decompress packages: what each keeps in memory is larger than all else.
+type lanes chan struct{}
+
+func newLanes(o Options) lanes { return make(lanes, o.parallel()) }
+
+func (l lanes) enter() { l <- struct{}{} }
+func (l lanes) leave() { <-l }
+
+// decompressAhead decompresses packages as long as no processor has anything better to do and there is room.
+func (c *Coming) decompressAhead(ctx context.Context, dir string) {
+	for a := c.next(); a != nil; a = c.next() {
+		c.lanes.enter()
+		n := a.decompressAhead(ctx, dir, func(n int64) {
+			c.change(func() { c.ahead -= n })
 		})
+		c.lanes.leave()
+		c.change(func() { c.ahead += n })
 	}
-	workers.Wait()
+}
+
+// next returns the package to be decompressed, when it is time to; nil if there is none.
+func (c *Coming) next() *archive {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.closed && len(c.queue) > 0 && (c.busy || c.ahead >= mostAhead) {
+		c.changed.Wait()
+	}
+	if c.closed || len(c.queue) == 0 {
+		return nil
+	}
+	a := c.queue[0]
+	c.queue = c.queue[1:]
+	return a
 }
 
 func largestFirst(archives []*archive) []*archive {
@@ -124,6 +154,7 @@ type ahead struct {
 	mu    sync.Mutex
 	taken bool // it is too late to begin
 	file  *os.File
+	freed func() // is told when the file is taken
 }
 
 // take returns the file, waiting for it if it is being written; nil if there is none.
@@ -132,11 +163,15 @@ func (a *ahead) take() *os.File {
 	defer a.mu.Unlock()
 	f := a.file
 	a.taken, a.file = true, nil
+	if f != nil {
+		a.freed()
+	}
 	return f
 }
 
-// decompressAhead returns how many bytes it has written. What fails is left to be found again by who unpacks the package.
-func (a *archive) decompressAhead(ctx context.Context, dir string) int64 {
+// decompressAhead returns how many bytes it has written, of which freed is told when they are taken. What fails is left to be found
+// again by who unpacks the package.
+func (a *archive) decompressAhead(ctx context.Context, dir string, freed func(int64)) int64 {
 	a.ahead.mu.Lock()
 	defer a.ahead.mu.Unlock()
 	if a.ahead.taken {
@@ -150,7 +185,7 @@ func (a *archive) decompressAhead(ctx context.Context, dir string) int64 {
 		return 0
 	}
 	decompressing.Wrote(n)
-	a.ahead.file = f
+	a.ahead.file, a.ahead.freed = f, func() { freed(n) }
 	return n
 }
 

@@ -69,14 +69,14 @@ func extract(ctx context.Context, o Options, debs []Deb) (*Extracted, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.unpack(ctx, o, archives, true); err != nil {
+	if err := db.unpack(ctx, o, archives, newLanes(o), true); err != nil {
 		return nil, err
 	}
 	return &Extracted{o, archives}, nil
 }
 
 // unpack unpacks the packages and records them.
-func (db *database) unpack(ctx context.Context, o Options, archives []*archive, first bool) error {
+func (db *database) unpack(ctx context.Context, o Options, archives []*archive, lanes lanes, first bool) error {
 	ctx, unpacking := span.Start(ctx, span.Stage, "unpack")
 	defer unpacking.End()
 	for _, a := range archives {
@@ -84,7 +84,7 @@ func (db *database) unpack(ctx context.Context, o Options, archives []*archive, 
 			return fmt.Errorf("package %s is in the root already, version %s, %s", old.id(), old.version, old.status)
 		}
 	}
-	u, err := newUnpacker(db, o, first)
+	u, err := newUnpacker(db, o, lanes, first)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (e *Extracted) unpackDiverted(ctx context.Context, root *rootDir, before di
 	})
 	ctx, unpacking := span.Start(ctx, span.Stage, "unpack")
 	defer unpacking.End()
-	u, err := newUnpacker(db, e.options, true)
+	u, err := newUnpacker(db, e.options, newLanes(e.options), true)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func Install(ctx context.Context, o Options, runner chroot.Runner, debs []Deb) e
 	return c.Install(ctx, o, runner)
 }
 
-func install(ctx context.Context, o Options, runner chroot.Runner, archives []*archive) error {
+func install(ctx context.Context, o Options, runner chroot.Runner, c *Coming) error {
 	root, err := openRootDir(o.Root)
 	if err != nil {
 		return err
@@ -215,7 +215,7 @@ func install(ctx context.Context, o Options, runner chroot.Runner, archives []*a
 	if err != nil {
 		return err
 	}
-	batches, err := planBatches(db.records, archives)
+	batches, err := planBatches(db.records, c.archives)
 	if err != nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func install(ctx context.Context, o Options, runner chroot.Runner, archives []*a
 		if err := s.configure(ctx, b.before, "--no-triggers"); err != nil {
 			return err
 		}
-		if err := s.unpack(ctx, o, b.unpack); err != nil {
+		if err := s.unpack(ctx, o, b.unpack, c); err != nil {
 			return err
 		}
 		if o.Placed == nil {

@@ -24,7 +24,7 @@ var environment = []string{
 
 // unpack does what dpkg --unpack does: the preinst scripts may divert what is to be unpacked and add whom it shall
 // belong to, so all of them run before.
-func (s scripts) unpack(ctx context.Context, o Options, archives []*archive) error {
+func (s scripts) unpack(ctx context.Context, o Options, archives []*archive, c *Coming) error {
 	for _, a := range archives {
 		if err := s.preinst(ctx, a); err != nil {
 			return err
@@ -34,7 +34,7 @@ func (s scripts) unpack(ctx context.Context, o Options, archives []*archive) err
 	if err != nil {
 		return err
 	}
-	return db.unpack(ctx, o, archives, false)
+	return c.unpack(ctx, db, o, archives)
 }
 
 // preinst runs the package's preinst script, if it has one, among the other control members of the package, where

@@ -24,16 +24,16 @@ type unpacker struct {
 	filter     filter
 	first      bool // the root is not yet one: see Extract
 	dirs       directories
-	parallel   int
+	lanes      lanes
 	record     func(a *archive) error // what has been unpacked; nil: that is known already
 	unpacked   func(name string)
 }
 
 // newUnpacker reads what the root's present state means for files to come.
-func newUnpacker(db *database, o Options, first bool) (*unpacker, error) {
+func newUnpacker(db *database, o Options, lanes lanes, first bool) (*unpacker, error) {
 	u := &unpacker{
 		root: db.root, owners: newOwners(), diversions: db.diversions, first: first,
-		dirs: directories{entries: map[string]*directory{}}, parallel: o.parallel(), unpacked: o.Unpacked,
+		dirs: directories{entries: map[string]*directory{}}, lanes: lanes, unpacked: o.Unpacked,
 	}
 	var err error
 	if u.filter, err = newFilter(o.PathRules); err != nil {
@@ -73,9 +73,11 @@ func newUnpacker(db *database, o Options, first bool) (*unpacker, error) {
 // run unpacks the packages, the largest first, so that none is left to be waited for at the end.
 func (u *unpacker) run(ctx context.Context, archives []*archive) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(u.parallel)
+	group.SetLimit(cap(u.lanes))
 	for _, a := range largestFirst(archives) {
 		group.Go(func() error {
+			u.lanes.enter()
+			defer u.lanes.leave()
 			ctx, unpacking := span.Start(ctx, span.Lane, a.name)
 			defer unpacking.End()
 			unpacking.Read(a.size)
