@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"vmbuild/rootfs/chroot"
+	"vmbuild/rootfs/internal/dpkg"
 )
 
 // foresight has answers ready to what the scripts of packages ask while they are configured, one after the other. What takes long
@@ -33,6 +34,10 @@ type foresight struct {
 	asked map[question]bool
 	owed  []question // have no answer, although somebody went on as if they had
 	rules []string   // of depmod, before anything was asked
+
+	servers    sync.WaitGroup // see fork
+	endServers []context.CancelFunc
+	answers    []*os.File // that are yet to be read
 }
 
 // A question is a command of which the answer is the files that it makes.
@@ -62,8 +67,8 @@ exec %s "$@"
 // nothing to find in a new system: whether a unit is to be unmasked that is not there in /etc, whether one was installed or
 // enabled of which nothing is noted yet (it counts as enabled).
 const systemdHelper = `#!/bin/sh
-real=/usr/bin/deb-systemd-helper state=/var/lib/systemd/deb-systemd
-[ -n "$DPKG_MAINTSCRIPT_PACKAGE" ] && [ -z "$DPKG_ROOT$_DEB_SYSTEMD_HELPER_DEBUG" ] || exec $real "$@"
+state=/var/lib/systemd/deb-systemd
+[ -n "$DPKG_MAINTSCRIPT_PACKAGE" ] && [ -z "$DPKG_ROOT$_DEB_SYSTEMD_HELPER_DEBUG" ] || exec %[1]s "$@"
 masked() { [ -e "/etc/systemd/$1/$2" ] || [ -e $state-helper-masked ] || [ -e $state-user-helper-masked ]; }
 known() { [ -e "$state-$1-enabled/$2.dsh-also" ]; }
 case "$#:$1:$2:$3:$4" in
@@ -75,8 +80,7 @@ case "$#:$1:$2:$3:$4" in
 3:--quiet:was-enabled:[!-]*) known helper "$3" || exit 0 ;;
 4:--quiet:--user:was-enabled:[!-]* | 4:--user:--quiet:was-enabled:[!-]*) known user-helper "$4" || exit 0 ;;
 esac
-exec $real "$@"
-`
+` + asking
 
 // maintscriptHelper is put in the place of dpkg-maintscript-helper(1), by which packages move and remove configuration files that
 // older versions of theirs have left. Where there was no older version there is nothing to do but to look at the words.
@@ -121,7 +125,11 @@ func (f *foresight) begin(ctx context.Context, all bool) error {
 		return nil
 	}
 	f.forget(foreseen)
-	if err := errors.Join(f.noteReaders(), f.compile(ctx)); err != nil {
+	scripts, err := dpkg.Postinsts(f.root)
+	if err == nil {
+		err = errors.Join(f.noteReaders(), f.fork(ctx, scripts), f.compile(ctx, scripts))
+	}
+	if err != nil {
 		return fmt.Errorf("look ahead: %w", err)
 	}
 	return nil
@@ -169,7 +177,10 @@ func (f *foresight) place(questions []question) error {
 		if err := f.open(); err != nil || f.dir == nil {
 			return err
 		}
-		for name, script := range map[string]string{"deb-systemd-helper": systemdHelper, "dpkg-maintscript-helper": maintscriptHelper} {
+		for name, script := range map[string]string{
+			"deb-systemd-helper":      fmt.Sprintf(systemdHelper, "/usr/bin/deb-systemd-helper"),
+			"dpkg-maintscript-helper": maintscriptHelper,
+		} {
 			if err := f.dir.WriteFile(name, []byte(script), 0o755); err != nil {
 				return err
 			}
@@ -207,6 +218,13 @@ func (q question) command() chroot.Command {
 
 // end waits for what is begun, has asked once more what has no answer, and takes the programs away.
 func (f *foresight) end(ctx context.Context) error {
+	for _, end := range f.endServers {
+		end()
+	}
+	f.servers.Wait()
+	for _, answer := range f.answers {
+		answer.Close()
+	}
 	f.work.Wait()
 	var err error
 	for _, q := range f.owed {

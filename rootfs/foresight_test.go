@@ -299,7 +299,7 @@ func TestSystemdHelper(t *testing.T) {
 			if c.file != "" {
 				plant(t, root, map[string]string{strings.TrimPrefix(c.file, "/"): ""})
 			}
-			script := strings.NewReplacer("/etc/", root+"/etc/", "/var/", root+"/var/").Replace(systemdHelper)
+			script := strings.NewReplacer("/etc/", root+"/etc/", "/var/", root+"/var/").Replace(fmt.Sprintf(systemdHelper, "/usr/bin/deb-systemd-helper"))
 			wantAnswer(t, root, script, "/usr/bin/deb-systemd-helper", c.call, c.env, c.ours)
 		})
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"vmbuild/rootfs/chroot"
-	"vmbuild/rootfs/internal/dpkg"
 )
 
 // compiler compiles the Python modules of a package, when that is configured.
@@ -31,11 +30,11 @@ exec %[1]s "$@"
 var compileCall = regexp.MustCompile(`(?m)^\s*py3compile (-p ([a-z0-9.+-]+)(:[a-z0-9]+)?)\s*$`)
 
 // compile begins to compile the modules of packages that are unpacked and not configured.
-func (f *foresight) compile(ctx context.Context) error {
+func (f *foresight) compile(ctx context.Context, scripts map[string][]byte) error {
 	workers := runtime.GOMAXPROCS(0) - 1
-	calls, err := compileCalls(f.root)
-	if err != nil || len(calls) == 0 || workers == 0 {
-		return err
+	calls := compileCalls(scripts)
+	if len(calls) == 0 || workers == 0 {
+		return nil
 	}
 	text := fmt.Appendf(nil, compiled, compiler)
 	if err := f.dir.WriteFile("py3compile", text, 0o755); err != nil {
@@ -75,17 +74,13 @@ func (f *foresight) compileOne(ctx context.Context, args string) {
 	_ = f.dir.Remove(note + ".begun")
 }
 
-// compileCalls lists the arguments for the packages that are to be configured and ask for it.
-func compileCalls(root string) ([]string, error) {
-	scripts, err := dpkg.Postinsts(root)
-	if err != nil {
-		return nil, err
-	}
+// compileCalls lists the arguments for the packages that are to be configured, by their scripts that ask for it.
+func compileCalls(scripts map[string][]byte) []string {
 	var calls []string
 	for _, name := range slices.Sorted(maps.Keys(scripts)) {
 		if call := compileCall.FindSubmatch(scripts[name]); call != nil && string(call[2]) == name {
 			calls = append(calls, string(call[1]))
 		}
 	}
-	return calls, nil
+	return calls
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"vmbuild/rootfs/internal/dpkg"
 )
 
 // aPython is a system in which packages with modules of Python are unpacked.
@@ -43,8 +45,8 @@ func aPython() map[string]string {
 }
 
 func TestCompileCalls(t *testing.T) {
-	calls, err := compileCalls(planted(t, aPython()))
-	if diff := cmp.Diff([]string{"-p python3-a", "-p python3-b:amd64"}, calls); diff != "" || err != nil {
+	scripts, err := dpkg.Postinsts(planted(t, aPython()))
+	if diff := cmp.Diff([]string{"-p python3-a", "-p python3-b:amd64"}, compileCalls(scripts)); diff != "" || err != nil {
 		t.Errorf("(-want +got):\n%s%v", diff, err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 
 	"vmbuild/rootfs/chroot"
@@ -234,5 +235,6 @@ func install(ctx context.Context, o Options, runner chroot.Runner, c *Coming) er
 			return err
 		}
 	}
+	debug.FreeOSMemory() // what unpacking took, for the programs of packages
 	return s.configurePending(ctx)
 }
