@@ -83,7 +83,7 @@ func (f *foresight) isPerl(program string) bool {
 
 // countCalls counts the lines of scripts that may call a program.
 func countCalls(scripts map[string][]byte, name string) int {
-	call := regexp.MustCompile(`(?m)^[^#\n]*\b` + regexp.QuoteMeta(name) + `\b`)
+	call := regexp.MustCompile(`(?m)^([^#\n]*[^-\w\n])?` + regexp.QuoteMeta(name) + `($|[^-\w])`)
 	calls := 0
 	for _, script := range scripts {
 		calls += len(call.FindAll(script, -1))

@@ -39,8 +39,7 @@ const mostAhead = 512 << 20
 
 // Prepare begins to read packages for a root, in whose parent directory there is room for their files. Close it.
 func Prepare(ctx context.Context, o Options, debs []Deb) *Coming {
-	c := &Coming{debs: debs, read: make(chan struct{}), lanes: newLanes(o)}
-	c.changed = sync.NewCond(&c.mu)
+	c := newComing(debs, o)
 	ctx, c.cancel = context.WithCancel(ctx)
 	idle := o.parallel() - 1
 	c.workers.Go(func() {
@@ -54,6 +53,12 @@ func Prepare(ctx context.Context, o Options, debs []Deb) *Coming {
 			c.workers.Go(func() { c.decompressAhead(ctx, filepath.Dir(o.Root)) })
 		}
 	})
+	return c
+}
+
+func newComing(debs []Deb, o Options) *Coming {
+	c := &Coming{debs: debs, read: make(chan struct{}), lanes: newLanes(o)}
+	c.changed = sync.NewCond(&c.mu)
 	return c
 }
 
