@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -294,31 +293,27 @@ func openInside(root, dir string) (*os.Root, error) {
 // change as that of its last access: filesystems keep that too, and who read what when is chance. It looks only at what
 // is below changed too: root itself, or the upper directory of the overlay that root is. It follows no link.
 func clampTimes(ctx context.Context, root, changed string, limit time.Time) error {
-	clamp := func(path string) error {
-		info, err := os.Lstat(path)
-		if err != nil || isWhiteout(info) {
-			return err
+	err := tree.Directories(ctx, changed, func(dir *os.File, entries []fs.DirEntry) error {
+		in := dir // the same directory of the root
+		if root != changed {
+			name, err := filepath.Rel(changed, dir.Name())
+			if err != nil {
+				return err
+			}
+			if in, err = os.Open(filepath.Join(root, name)); err != nil {
+				return err
+			}
+			defer in.Close()
 		}
-		at := unix.NsecToTimespec(info.ModTime().UnixNano())
-		if info.ModTime().After(limit) {
-			at = unix.NsecToTimespec(limit.UnixNano())
-		}
-		name, err := filepath.Rel(changed, path)
-		if err != nil {
-			return err
-		}
-		return unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(root, name), []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
-	}
-	err := tree.Directories(ctx, changed, func(dir string, entries []fs.DirEntry) error {
 		for _, e := range entries {
 			if e.IsDir() {
 				continue // its own time is set when it has been read
 			}
-			if err := clamp(filepath.Join(dir, e.Name())); err != nil {
+			if err := clampTime(dir, in, e.Name(), limit); err != nil {
 				return err
 			}
 		}
-		return clamp(dir)
+		return clampTime(dir, in, ".", limit)
 	})
 	if err != nil {
 		return fmt.Errorf("clamp times: %w", err)
@@ -326,8 +321,26 @@ func clampTimes(ctx context.Context, root, changed string, limit time.Time) erro
 	return nil
 }
 
+// clampTime sets the times of a name in one directory to what they are to be by those it has in another.
+func clampTime(by, in *os.File, name string, limit time.Time) error {
+	var stat unix.Stat_t
+	if err := unix.Fstatat(int(by.Fd()), name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "lstat", Path: filepath.Join(by.Name(), name), Err: err}
+	}
+	if isWhiteout(stat) {
+		return nil
+	}
+	at := stat.Mtim
+	if time.Unix(at.Unix()).After(limit) {
+		at = unix.NsecToTimespec(limit.UnixNano())
+	}
+	if err := unix.UtimesNanoAt(int(in.Fd()), name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "utimensat", Path: filepath.Join(in.Name(), name), Err: err}
+	}
+	return nil
+}
+
 // isWhiteout says whether an entry of an overlay's upper directory stands for one that was removed.
-func isWhiteout(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && info.Mode()&fs.ModeCharDevice != 0 && stat.Rdev == 0
+func isWhiteout(stat unix.Stat_t) bool {
+	return stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == 0
 }

@@ -2,6 +2,7 @@ package layer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -25,7 +26,7 @@ import (
 func fingerprint(ctx context.Context, dir string) (string, error) {
 	var mu sync.Mutex
 	sums := map[string][sha256.Size]byte{} // of directories
-	err := tree.Directories(ctx, dir, func(of string, entries []fs.DirEntry) error {
+	err := tree.Directories(ctx, dir, func(of *os.File, entries []fs.DirEntry) error {
 		var text bytes.Buffer
 		if err := describe(&text, of, ""); err != nil {
 			return err
@@ -40,7 +41,7 @@ func fingerprint(ctx context.Context, dir string) (string, error) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		sums[of[len(dir):]] = sha256.Sum256(text.Bytes())
+		sums[of.Name()[len(dir):]] = sha256.Sum256(text.Bytes())
 		return nil
 	})
 	if err != nil {
@@ -54,17 +55,16 @@ func fingerprint(ctx context.Context, dir string) (string, error) {
 }
 
 // describe writes what there is to know of a name in a directory, or of the directory.
-func describe(to *bytes.Buffer, dir, name string) error {
-	path := filepath.Join(dir, name)
+func describe(to *bytes.Buffer, dir *os.File, name string) error {
 	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return &fs.PathError{Op: "lstat", Path: path, Err: err}
+	if err := unix.Fstatat(int(dir.Fd()), cmp.Or(name, "."), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return &fs.PathError{Op: "lstat", Path: filepath.Join(dir.Name(), name), Err: err}
 	}
 	target := ""
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
 		var err error
-		if target, err = os.Readlink(path); err != nil {
+		if target, err = os.Readlink(filepath.Join(dir.Name(), name)); err != nil {
 			return err
 		}
 	case unix.S_IFDIR:

@@ -28,7 +28,7 @@ func (c *Cache) Layer(ctx context.Context, key string, build Build) (path string
 		return "", false, fmt.Errorf("look up layer: %q is not a SHA256", key)
 	}
 	dir := c.path("layers", key)
-	hit, err = c.use(ctx, dir)
+	hit, err = c.use(ctx, dir, "")
 	if err == nil && !hit {
 		hit, err = c.make(ctx, dir, build)
 	}
@@ -45,14 +45,14 @@ func (c *Cache) make(ctx context.Context, dir string, build Build) (hit bool, er
 		return false, err
 	}
 	defer func() { err = errors.Join(err, os.Remove(lock.Name()), lock.Close()) }()
-	for built := false; ; built = true { // more than once only where a Prune came between building and using it
-		if found, err := c.use(ctx, dir); found || err != nil {
-			return found && !built, err
+	for built := ""; ; { // more than once only where a Prune came between building and using it
+		if found, err := c.use(ctx, dir, built); found || err != nil {
+			return found && built == "", err
 		}
 		if err := c.clear(ctx, dir); err != nil {
 			return false, err
 		}
-		if err := c.build(ctx, dir, build); err != nil {
+		if built, err = c.build(ctx, dir, build); err != nil {
 			return false, err
 		}
 	}
@@ -90,11 +90,11 @@ func (c *Cache) takeAway(f *os.File, dir string) error {
 
 func treePath(layer string) string { return filepath.Join(layer, "tree") }
 
-// build makes the layer dir, in whose place there is nothing.
-func (c *Cache) build(ctx context.Context, dir string, build Build) (err error) {
+// build makes the layer dir, in whose place there is nothing, and returns its fingerprint.
+func (c *Cache) build(ctx context.Context, dir string, build Build) (made string, err error) {
 	temp, err := c.TempDir("layer-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() {
 		if err != nil {
@@ -102,18 +102,18 @@ func (c *Cache) build(ctx context.Context, dir string, build Build) (err error) 
 		}
 	}()
 	if err := os.Mkdir(treePath(temp.Path), 0o755); err != nil {
-		return err
+		return "", err
 	}
 	if err := build(ctx, treePath(temp.Path)); err != nil {
-		return err
+		return "", err
 	}
-	if err := mark(ctx, temp.Path); err != nil {
-		return err
+	if made, err = mark(ctx, temp.Path); err != nil {
+		return "", err
 	}
 	if err := os.Rename(temp.Path, dir); err != nil {
-		return err
+		return "", err
 	}
-	return temp.lock.Close()
+	return made, temp.lock.Close()
 }
 
 // durable is what a layer's mark says once all of it is known to be on the disk. Until then it holds the id of the boot
@@ -127,17 +127,17 @@ const writeback = time.Minute
 
 func markPath(layer string) string { return filepath.Join(layer, "complete") }
 
-// mark notes that the layer is whole, and what its files are like.
-func mark(ctx context.Context, layer string) error {
+// mark notes that the layer is whole, and what its files are like: their fingerprint, which it returns.
+func mark(ctx context.Context, layer string) (string, error) {
 	boot, err := bootID()
 	if err != nil {
-		return err
+		return "", err
 	}
 	sum, err := fingerprint(ctx, treePath(layer))
 	if err != nil {
-		return err
+		return "", err
 	}
-	return os.WriteFile(markPath(layer), []byte(markText(boot, sum)), 0o644)
+	return sum, os.WriteFile(markPath(layer), []byte(markText(boot, sum)), 0o644)
 }
 
 // markText is the content of a mark: since when the layer is whole, and its fingerprint.
@@ -182,8 +182,9 @@ func stateOf(layer string) (s state, fingerprint string, err error) {
 	return lost, fingerprint, nil
 }
 
-// use takes the layer for as long as c is open, if it is whole. One that c has taken already was.
-func (c *Cache) use(ctx context.Context, dir string) (bool, error) {
+// use takes the layer for as long as c is open, if it is whole. One that c has taken already was, and one of the fingerprint that was
+// computed just now is.
+func (c *Cache) use(ctx context.Context, dir, built string) (bool, error) {
 	if c.holds(dir) {
 		return true, nil
 	}
@@ -197,7 +198,7 @@ func (c *Cache) use(ctx context.Context, dir string) (bool, error) {
 	whole := false
 	err = waitLock(ctx, f, unix.LOCK_SH) // whoever has it alone, renames it and is done
 	if err == nil && isAt(f, dir) {
-		whole, err = c.isWhole(ctx, f)
+		whole, err = c.isWhole(ctx, f, built)
 	}
 	if err != nil || !whole {
 		return false, errors.Join(err, f.Close())
@@ -229,15 +230,18 @@ func (c *Cache) holds(dir string) bool {
 }
 
 // isWhole reads the mark of the layer that is open as f, and notes that the layer was used.
-func (c *Cache) isWhole(ctx context.Context, f *os.File) (bool, error) {
+func (c *Cache) isWhole(ctx context.Context, f *os.File, built string) (bool, error) {
 	path := markPath(f.Name())
 	s, made, err := stateOf(f.Name())
 	if err != nil || s == unmarked || s == lost {
 		return false, err
 	}
-	if now, err := fingerprint(ctx, treePath(f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) || now != made {
-		c.reject(filepath.Base(f.Name()))
-		return false, ctx.Err()
+	if built == "" || made != built {
+		now, err := fingerprint(ctx, treePath(f.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) || now != made {
+			c.reject(filepath.Base(f.Name()))
+			return false, ctx.Err()
+		}
 	}
 	if s == onDisk {
 		return true, touch(path)

@@ -6,13 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 )
 
-// Directories calls fn for a directory and all that are below it, several at once and in no order, with its path and what is in it,
-// by name. Links are not followed. The first error, of fn, of reading or of ctx, ends it.
-func Directories(ctx context.Context, top string, fn func(dir string, entries []fs.DirEntry) error) error {
+// Directories calls fn for a directory and all that are below it, several at once and in no order, with what is in it, by name.
+// Links are not followed. The first error, of fn, of reading or of ctx, ends it.
+func Directories(ctx context.Context, top string, fn func(dir *os.File, entries []fs.DirEntry) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	var visit func(dir string) error
@@ -20,11 +23,8 @@ func Directories(ctx context.Context, top string, fn func(dir string, entries []
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		entries, err := os.ReadDir(dir)
+		entries, err := readDirectory(dir, fn)
 		if err != nil {
-			return err
-		}
-		if err := fn(dir, entries); err != nil {
 			return err
 		}
 		for _, e := range entries {
@@ -43,4 +43,18 @@ func Directories(ctx context.Context, top string, fn func(dir string, entries []
 	}
 	group.Go(func() error { return visit(top) })
 	return group.Wait()
+}
+
+func readDirectory(dir string, fn func(*os.File, []fs.DirEntry) error) ([]fs.DirEntry, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, fn(f, entries)
 }

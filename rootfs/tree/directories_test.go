@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestDirectories(t *testing.T) {
@@ -30,14 +31,14 @@ func TestDirectories(t *testing.T) {
 	}
 	var mu sync.Mutex
 	got := map[string]string{}
-	err := Directories(t.Context(), top, func(dir string, entries []fs.DirEntry) error {
+	err := Directories(t.Context(), top, func(dir *os.File, entries []fs.DirEntry) error {
 		var names []string
 		for _, e := range entries {
 			names = append(names, e.Name())
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		got[strings.TrimPrefix(dir, top)] += strings.Join(names, " ")
+		got[strings.TrimPrefix(dir.Name(), top)] += strings.Join(names, " ")
 		return nil
 	})
 	if err != nil {
@@ -49,8 +50,8 @@ func TestDirectories(t *testing.T) {
 	}
 
 	wrong := errors.New("no")
-	err = Directories(t.Context(), top, func(dir string, _ []fs.DirEntry) error {
-		if dir == top+"/a/b" {
+	err = Directories(t.Context(), top, func(dir *os.File, _ []fs.DirEntry) error {
+		if dir.Name() == top+"/a/b" {
 			return wrong
 		}
 		return nil
@@ -58,9 +59,12 @@ func TestDirectories(t *testing.T) {
 	if !errors.Is(err, wrong) {
 		t.Errorf("an error of the function: %v", err)
 	}
-	nothing := func(string, []fs.DirEntry) error { return nil }
+	nothing := func(*os.File, []fs.DirEntry) error { return nil }
 	if err := Directories(t.Context(), top+"/none", nothing); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no such directory: %v", err)
+	}
+	if err := Directories(t.Context(), top+"/a/d/link", nothing); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a link: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
