@@ -1,5 +1,4 @@
-# perl -I DIR -MForked=DIR PROGRAM: compiles a program once, and runs it, in a process of its own, for each shell that asks. For a
-# short program of Perl this takes a tenth of the time.
+# perl -I DIR -MForked=DIR PROGRAM: compiles a program once, and runs it, in a process of its own, for each shell that asks.
 #
 # The shell makes a FIFO in DIR whose name is its process id, writes that to the FIFO "requests", and reads the exit status, or "no"
 # if it is to run the program itself. The program gets the shell's arguments, environment, working directory, umask and standard

@@ -127,7 +127,7 @@ func (f *foresight) begin(ctx context.Context, all bool) error {
 	f.forget(foreseen)
 	scripts, err := dpkg.Postinsts(f.root)
 	if err == nil {
-		err = errors.Join(f.noteReaders(), f.fork(ctx, scripts), f.compile(ctx, scripts))
+		err = errors.Join(f.noteReaders(), f.placeFontCache(), f.fork(ctx, scripts), f.compile(ctx, scripts))
 	}
 	if err != nil {
 		return fmt.Errorf("look ahead: %w", err)
@@ -226,7 +226,7 @@ func (f *foresight) end(ctx context.Context) error {
 		answer.Close()
 	}
 	f.work.Wait()
-	var err error
+	err := f.endFontCache(ctx)
 	for _, q := range f.owed {
 		if err == nil && ctx.Err() == nil { // else somebody has said more than this could
 			err = f.target.Run(ctx, q.command())

@@ -302,12 +302,16 @@ func TestLayerFails(t *testing.T) {
 	expect(t, c)
 }
 
-// TestLayerIncomplete: what has no mark, or one of a machine that was switched off meanwhile, is made again.
+// TestLayerIncomplete: what has no mark, or half of one, or one of a machine that was switched off meanwhile, is made again.
 func TestLayerIncomplete(t *testing.T) {
 	for name, spoil := range map[string]func(mark string) error{
 		"no mark":    os.Remove,
 		"power cut":  func(mark string) error { return os.WriteFile(mark, []byte("of another boot"), 0o644) },
 		"empty mark": func(mark string) error { return os.Truncate(mark, 0) },
+		"no fingerprint": func(mark string) error {
+			boot, err := bootID()
+			return errors.Join(err, os.WriteFile(mark, []byte(markText(boot, "")), 0o644))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := open(t)
