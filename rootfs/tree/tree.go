@@ -85,11 +85,11 @@ func (t *Tree) Walk(fn func(Entry) error) error {
 		parent := path.Dir(d.Path)
 		w.devices[parent] = append(w.devices[parent], d)
 	}
-	if err := w.visit("/"); err != nil {
-		return fmt.Errorf("read tree %q: %w", t.Dir, err)
-	}
-	return nil
+	return w.visit("/")
 }
+
+// failed says that the tree could not be read. What fn returns is left as it is.
+func (w *walker) failed(err error) error { return fmt.Errorf("read tree %q: %w", w.tree.Dir, err) }
 
 type fileID struct{ dev, ino uint64 }
 
@@ -103,7 +103,7 @@ type walker struct {
 func (w *walker) visit(name string) error {
 	entry, err := w.read(name)
 	if err != nil {
-		return err
+		return w.failed(err)
 	}
 	if err := w.fn(entry); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (w *walker) visitAll(dir string, onDisk bool) error {
 	if onDisk {
 		entries, err := os.ReadDir(w.tree.Dir + dir)
 		if err != nil {
-			return err
+			return w.failed(err)
 		}
 		for _, e := range entries {
 			names = append(names, e.Name())
