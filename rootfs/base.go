@@ -295,7 +295,7 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, fr
 	rest := dpkg.Prepare(ctx, options, debs.rest)
 	defer rest.Close()
 	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) (err error) {
-		foresight := &foresight{programs: programs{root: root, target: target}}
+		foresight := &foresight{programs: programs{root: root, target: target, emulated: isEmulated(l.Arch)}}
 		defer func() { err = errors.Join(err, foresight.end(ctx)) }()
 		options.Placed = func(all bool) error {
 			if all && from.lock.Base != nil {

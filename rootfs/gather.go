@@ -1,20 +1,20 @@
 package rootfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
 	"runtime"
 	"strings"
-
-	"vmbuild/rootfs/chroot"
 )
 
-// A third of the time that initramfs-tools takes for an initramfs is that of dracut-install(1), which copies kernel modules, and
-// before that decompresses each to see what else it needs. mkinitramfs(8) calls it several times, one after the other: for the
+// initramfs-tools uses one processor most of the time. A third of its time is that of dracut-install(1), which copies kernel modules,
+// and before that decompresses each to see what else it needs. mkinitramfs(8) calls it several times, one after the other: for the
 // modules of whole directories that use certain symbols (-s), and for a list of hundreds. Here ours is called in its place. It
 // has the first gathered while mkinitramfs goes on, and divides the list among the processors. Each part has a directory of its
-// own, and all are put together before mkinitramfs looks at what there is: the initramfs is the same, byte for byte.
+// own, and all are put together before mkinitramfs looks at what there is. A quarter is depmod's (see listModules), and as much that
+// of zstd(1), whose result does not depend on how many processors it uses. The initramfs is the same, byte for byte.
 
 // gatherScript is called as dracut-install is. %[1]s is the path of dracut-install, %[2]d the number of parts of a list. The
 // status of what is gathered meanwhile does not matter to mkinitramfs.
@@ -63,9 +63,12 @@ exit $status
 // mostParts bounds the parts of a list: what several modules need is copied for each part.
 const mostParts = 8
 
+// edit is a change of a script, which has the old text once.
+type edit struct{ script, name, old, new string }
+
 // gatherEdits are what makes our scripts of those of initramfs-tools 0.147 and later: dracut-install is called in one place,
 // and mkinitramfs waits in another for what is not there yet.
-var gatherEdits = []struct{ script, name, old, new string }{
+var gatherEdits = []edit{
 	{"usr/sbin/mkinitramfs", "mkinitramfs", "\n. /usr/share/initramfs-tools/hook-functions\n", "\n. /" + programsDir + "/hook-functions\n"},
 	{
 		"usr/sbin/mkinitramfs", "mkinitramfs", "\napply_add_modules || exit $?\nrun_scripts ",
@@ -77,47 +80,82 @@ var gatherEdits = []struct{ script, name, old, new string }{
 	},
 }
 
-// gatherSideBySide returns what runs programs of a tree so that mkinitramfs gathers modules on all processors, if there are several
-// and the tree has the scripts that are known. Call its remove when that is done.
-func gatherSideBySide(root string, target chroot.Runner) (*programs, error) {
-	p := &programs{root: root, target: target}
-	if err := p.placeGatherer(runtime.GOMAXPROCS(0)); err != nil {
-		return nil, errors.Join(fmt.Errorf("put our own mkinitramfs in place: %w", err), p.remove())
-	}
-	return p, nil
+// moreEdits are of use each by itself, where those are possible: depmod lists what was gathered, and zstd is told to use
+// all processors, as it is where an initramfs need not be reproducible.
+var moreEdits = []edit{
+	{"usr/sbin/mkinitramfs", "mkinitramfs", "\ndepmod -a -b ", "\n/" + programsDir + "/depmod -a -b "},
+	{"usr/sbin/mkinitramfs", "mkinitramfs", `compress="zstd -q ${compresslevel}"` + "\n", `compress="zstd -q ${compresslevel} -T0"` + "\n"},
 }
 
-func (p *programs) placeGatherer(processors int) error {
-	scripts := editedScripts(p.root)
+// sideBySide runs programs of a tree so that mkinitramfs uses all processors, if there are several and the tree has the scripts that
+// are known.
+type sideBySide struct {
+	programs
+	lists *lister // nil: there is none
+}
+
+// runSideBySide puts our scripts in their places. Call remove when an initramfs is made.
+func runSideBySide(ctx context.Context, p programs) (*sideBySide, error) {
+	s := &sideBySide{programs: p}
+	if err := s.place(ctx, runtime.GOMAXPROCS(0)); err != nil {
+		return nil, errors.Join(fmt.Errorf("put our own mkinitramfs in place: %w", err), s.remove())
+	}
+	return s, nil
+}
+
+func (s *sideBySide) place(ctx context.Context, processors int) error {
+	scripts := editedScripts(s.root)
 	if processors == 1 || scripts == nil {
 		return nil
 	}
 	scripts["dracut-install"] = fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", min(processors, mostParts))
-	if err := p.open(); err != nil || p.dir == nil {
+	if err := s.open(); err != nil || s.dir == nil {
 		return err
 	}
 	for name, text := range scripts {
-		if err := p.dir.WriteFile(name, []byte(text), 0o755); err != nil {
+		if err := s.dir.WriteFile(name, []byte(text), 0o755); err != nil {
 			return err
 		}
 	}
-	return nil
+	var err error
+	s.lists, err = s.startLister(ctx)
+	return err
 }
 
-// editedScripts are those of gatherEdits, by name; nil if what is to be edited is not there, or not once.
+// remove takes all that is ours away.
+func (s *sideBySide) remove() error {
+	if s.lists != nil {
+		s.lists.stop()
+		s.lists = nil
+	}
+	return s.programs.remove()
+}
+
+// editedScripts are those of gatherEdits and moreEdits, by name; nil if what is to be edited by the first is not there, or not once.
 func editedScripts(root string) map[string]string {
 	scripts := map[string]string{}
 	for _, e := range gatherEdits {
-		text, begun := scripts[e.name]
-		if !begun {
-			text = readInside(root, e.script)
-		}
-		if strings.Count(text, e.old) != 1 {
+		if !e.apply(root, scripts) {
 			return nil
 		}
-		scripts[e.name] = strings.Replace(text, e.old, e.new, 1)
+	}
+	for _, e := range moreEdits {
+		e.apply(root, scripts)
 	}
 	return scripts
+}
+
+// apply changes a script of the tree, or ours that is made of it, and says whether it could.
+func (e edit) apply(root string, scripts map[string]string) bool {
+	text, begun := scripts[e.name]
+	if !begun {
+		text = readInside(root, e.script)
+	}
+	if strings.Count(text, e.old) != 1 {
+		return false
+	}
+	scripts[e.name] = strings.Replace(text, e.old, e.new, 1)
+	return true
 }
 
 // readInside reads a file of the tree; it is empty if it cannot be read.

@@ -18,7 +18,9 @@ import (
 var theirScripts = map[string]string{
 	"run/": "",
 	"usr/sbin/mkinitramfs": "#!/bin/sh\n. /usr/share/initramfs-tools/scripts/functions\n. /usr/share/initramfs-tools/hook-functions\n" +
-		"apply_add_modules || exit $?\nrun_scripts /usr/share/initramfs-tools/hooks\napply_add_modules || exit $?\n",
+		"zstd)\tcompress=\"zstd -q ${compresslevel}\"\n" +
+		"apply_add_modules || exit $?\nrun_scripts /usr/share/initramfs-tools/hooks\napply_add_modules || exit $?\n" +
+		"depmod -a -b \"${DESTDIR}\" \"${version}\"\n",
 	"usr/share/initramfs-tools/hook-functions": "_call_dracut_install()\n{\n" +
 		"\t/usr/lib/dracut/dracut-install -D \"$DESTDIR\" --kerneldir \"/lib/modules/${version?}\" \\\n\t\t-o -m \"$@\"\n}\n",
 }
@@ -26,18 +28,25 @@ var theirScripts = map[string]string{
 func TestPlaceGatherer(t *testing.T) {
 	ours := map[string]string{
 		"mkinitramfs": "#!/bin/sh\n. /usr/share/initramfs-tools/scripts/functions\n. /run/vmbuild/hook-functions\n" +
+			"zstd)\tcompress=\"zstd -q ${compresslevel} -T0\"\n" +
 			"apply_add_modules && /run/vmbuild/dracut-install -D \"${DESTDIR}\" || exit $?\nrun_scripts /usr/share/initramfs-tools/hooks\n" +
-			"apply_add_modules || exit $?\n",
+			"apply_add_modules || exit $?\n/run/vmbuild/depmod -a -b \"${DESTDIR}\" \"${version}\"\n",
 		"hook-functions": "_call_dracut_install()\n{\n" +
 			"\t/run/vmbuild/dracut-install -D \"$DESTDIR\" --kerneldir \"/lib/modules/${version?}\" \\\n\t\t-o -m \"$@\"\n}\n",
 		"dracut-install": fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", 4),
+		"depmod":         listingScript,
 	}
+	oldZstd := maps.Clone(ours)
+	oldZstd["mkinitramfs"] = strings.Replace(ours["mkinitramfs"], " -T0", " --", 1)
 	for name, c := range map[string]struct {
 		processors int
 		edit       func(files map[string]string)
 		want       map[string]string
 	}{
 		"known scripts": {4, func(map[string]string) {}, ours},
+		"another zstd": {4, func(f map[string]string) {
+			f["usr/sbin/mkinitramfs"] = strings.Replace(f["usr/sbin/mkinitramfs"], "level}", "level} --", 1)
+		}, oldZstd},
 		"one processor": {1, func(map[string]string) {}, nil},
 		"no run":        {4, func(f map[string]string) { delete(f, "run/") }, nil},
 		"no generator":  {4, func(f map[string]string) { delete(f, "usr/sbin/mkinitramfs") }, nil},
@@ -59,13 +68,13 @@ func TestPlaceGatherer(t *testing.T) {
 				files[name] = text
 			}
 			c.edit(files)
-			p := &programs{root: planted(t, files)}
+			p := &sideBySide{programs: programs{root: planted(t, files)}}
 			before := listing(t, p.root)
-			if err := p.placeGatherer(c.processors); err != nil {
+			if err := p.place(t.Context(), c.processors); err != nil {
 				t.Fatal(err)
 			}
 			var got map[string]string
-			for _, name := range []string{"mkinitramfs", "hook-functions", "dracut-install"} {
+			for _, name := range []string{"mkinitramfs", "hook-functions", "dracut-install", "depmod"} {
 				if text, err := os.ReadFile(filepath.Join(p.root, programsDir, name)); err == nil {
 					if got == nil {
 						got = map[string]string{}

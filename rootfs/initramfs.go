@@ -166,7 +166,13 @@ func (s *Stack) tellRootType() (forget func() error, err error) {
 // narrow says whether programs of an architecture have 32 bits and are emulated.
 func narrow(name string) bool {
 	a, err := arch.Lookup(name)
-	return err == nil && a.ELF.Class == elf.ELFCLASS32 && !emulation.Native(a)
+	return err == nil && a.ELF.Class == elf.ELFCLASS32 && isEmulated(name)
+}
+
+// isEmulated says whether programs of an architecture are emulated.
+func isEmulated(name string) bool {
+	a, err := arch.Lookup(name)
+	return err == nil && !emulation.Native(a)
 }
 
 // walkedByGenerators are directories of which generators take what they find.
@@ -211,7 +217,7 @@ func (s *Stack) generate(ctx context.Context, target chroot.Runner, version stri
 	if err != nil {
 		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 	}
-	ours, err := gatherSideBySide(s.Dir, target)
+	ours, err := runSideBySide(ctx, programs{root: s.Dir, target: target, emulated: isEmulated(s.arch)})
 	if err != nil {
 		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 	}

@@ -12,9 +12,10 @@ import (
 
 // programs are ours, in a directory of the tree in which what runs there looks before the system's.
 type programs struct {
-	root   string
-	target chroot.Runner
-	dir    *os.Root // programsDir; nil: there is none yet
+	root     string
+	target   chroot.Runner
+	emulated bool     // the tree's programs are
+	dir      *os.Root // programsDir; nil: there is none yet
 }
 
 // programsDir is where they are. Nothing of /run is a part of the system.

@@ -191,6 +191,33 @@ func TestXZDamage(t *testing.T) {
 	}
 }
 
+// TestDecodeXZ decodes files at once, into the memory of the one before.
+func TestDecodeXZ(t *testing.T) {
+	data := sample(300_000)
+	one := xzFile(t, data)
+	var buf []byte
+	for name, file := range map[string][]byte{
+		"one block": one, "blocks": xzFile(t, data, "--block-size=40000"), "a filter": xzFile(t, data, "--x86", "--lzma2"),
+	} {
+		got, err := DecodeXZ(file, buf)
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+		if size, err := SizeXZ(bytes.NewReader(file), int64(len(file))); size != int64(len(data)) || err != nil {
+			t.Errorf("%s: size %d, %v", name, size, err)
+		}
+		buf = got
+	}
+	for name, file := range map[string][]byte{"cut": one[:len(one)-20], "another file": []byte("\x7fELF and so on"), "empty": nil} {
+		if got, err := DecodeXZ(file, buf); err == nil {
+			t.Errorf("%s: %d bytes", name, len(got))
+		}
+		if size, err := SizeXZ(bytes.NewReader(file), int64(len(file))); err == nil {
+			t.Errorf("%s: size %d", name, size)
+		}
+	}
+}
+
 func TestXZCloseEarly(t *testing.T) {
 	file := xzFile(t, sample(400_000), "--block-size=20000")
 	r, err := Decompress("x.xz", bytes.NewReader(file), int64(len(file)))

@@ -32,6 +32,36 @@ func newXZReader(section *io.SectionReader) (io.ReadCloser, error) {
 	return newBlockReader(section, index), nil
 }
 
+// DecodeXZ decodes a small .xz file at once. The result is in buf if that is large enough.
+func DecodeXZ(file, buf []byte) ([]byte, error) {
+	r := bytes.NewReader(file)
+	index, err := readXZIndex(r, r.Size())
+	if err == nil && len(index.blocks) == 1 && index.largest() <= maxBlock {
+		return index.decode(r, index.blocks[0], buf)
+	}
+	stream, err := newXZReader(io.NewSectionReader(r, 0, r.Size()))
+	if err != nil {
+		return buf, err
+	}
+	defer stream.Close()
+	out := bytes.NewBuffer(buf[:0])
+	_, err = out.ReadFrom(stream)
+	return out.Bytes(), err
+}
+
+// SizeXZ returns how many bytes a .xz file of size bytes has when it is decoded.
+func SizeXZ(r io.ReaderAt, size int64) (int64, error) {
+	index, err := readXZIndex(r, size)
+	if err != nil {
+		return 0, err
+	}
+	var decoded int64
+	for _, b := range index.blocks {
+		decoded += b.uncompressed
+	}
+	return decoded, nil
+}
+
 // The .xz file format, https://tukaani.org/xz/xz-file-format.txt. All integers are little endian.
 //
 //	stream header   FD "7zXZ" 00, 2 bytes of flags, CRC32 of the flags      12 bytes
