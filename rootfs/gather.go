@@ -12,7 +12,7 @@ import (
 // initramfs-tools uses one processor most of the time. A third of its time is that of dracut-install(1), which copies kernel modules,
 // and before that decompresses each to see what else it needs. mkinitramfs(8) calls it several times, one after the other: for the
 // modules of whole directories that use certain symbols (-s), and for a list of hundreds. Here ours is called in its place. It
-// has the first gathered while mkinitramfs goes on, and divides the list among the processors. Each part has a directory of its
+// has the first gathered while mkinitramfs goes on, and divides the list into parts that are gathered side by side. Each part has a directory of its
 // own, and all are put together before mkinitramfs looks at what there is. A quarter is depmod's (see listModules), and as much that
 // of zstd(1), whose result does not depend on how many processors it uses. The initramfs is the same, byte for byte.
 
@@ -60,7 +60,8 @@ done
 exit $status
 `
 
-// mostParts bounds the parts of a list: what several modules need is copied for each part.
+// mostParts bounds the parts of a list: what several modules need is copied for each part. They are not equal, so there is one more
+// than there are processors.
 const mostParts = 8
 
 // edit is a change of a script, which has the old text once.
@@ -108,7 +109,7 @@ func (s *sideBySide) place(ctx context.Context, processors int) error {
 	if processors == 1 || scripts == nil {
 		return nil
 	}
-	scripts["dracut-install"] = fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", min(processors, mostParts))
+	scripts["dracut-install"] = fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", min(processors+1, mostParts))
 	if err := s.open(); err != nil || s.dir == nil {
 		return err
 	}

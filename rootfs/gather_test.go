@@ -33,7 +33,7 @@ func TestPlaceGatherer(t *testing.T) {
 			"apply_add_modules || exit $?\n/run/vmbuild/depmod -a -b \"${DESTDIR}\" \"${version}\"\n",
 		"hook-functions": "_call_dracut_install()\n{\n" +
 			"\t/run/vmbuild/dracut-install -D \"$DESTDIR\" --kerneldir \"/lib/modules/${version?}\" \\\n\t\t-o -m \"$@\"\n}\n",
-		"dracut-install": fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", 4),
+		"dracut-install": fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", 5),
 		"depmod":         listingScript,
 	}
 	oldZstd := maps.Clone(ours)
