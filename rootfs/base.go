@@ -28,6 +28,7 @@ type Base struct {
 	keys  []string  // of the layers, in the same order
 	skip  []string
 	arch  string
+	plain *plainModules // of its kernels, if they were configured just now
 }
 
 // Parts of a layer.
@@ -44,7 +45,12 @@ const (
 func (b *Builder) Base(ctx context.Context, l *Lock) (*Base, error) {
 	from := &source{builder: b, lock: l}
 	defer from.Close()
-	return b.base(ctx, l, from)
+	base, err := b.base(ctx, l, from)
+	if err != nil {
+		return nil, err
+	}
+	base.plain = from.plain()
+	return base, nil
 }
 
 func (b *Builder) base(ctx context.Context, l *Lock, from *source) (*Base, error) {
@@ -295,7 +301,7 @@ func (b *Builder) install(ctx context.Context, l *Lock, root string, s Steps, fr
 	rest := dpkg.Prepare(ctx, options, debs.rest)
 	defer rest.Close()
 	err = b.inside(ctx, l, root, func(ctx context.Context, target chroot.Runner) (err error) {
-		foresight := &foresight{programs: programs{root: root, target: target, emulated: isEmulated(l.Arch)}}
+		foresight := from.foresight(l, root, target)
 		defer func() { err = errors.Join(err, foresight.end(ctx)) }()
 		options.Placed = func(all bool) error {
 			if all && from.lock.Base != nil {

@@ -30,10 +30,12 @@ type foresight struct {
 
 	beginning sync.Mutex // one after the other
 
-	mu    sync.Mutex
-	asked map[question]bool
-	owed  []question // have no answer, although somebody went on as if they had
-	rules []string   // of depmod, before anything was asked
+	mu       sync.Mutex
+	awaitApt bool // apt is to be unpacked, whose program decompresses modules
+	kernel   bool // one is unpacked for which nothing is begun yet
+	asked    map[question]bool
+	owed     []question // have no answer, although somebody went on as if they had
+	rules    []string   // of depmod, before anything was asked
 
 	servers    sync.WaitGroup // see fork
 	endServers []context.CancelFunc
@@ -45,6 +47,9 @@ type question struct{ program, args string }
 
 // note is the name of a file about a question.
 func (q question) note(kind string) string { return path.Base(q.program) + " " + q.args + "." + kind }
+
+// ofModules says whether depmod is asked, for all modules of a kernel.
+func (q question) ofModules() bool { return path.Base(q.program) == "depmod" }
 
 // foreseen is put in the place of a program, whose path %s is, of which something has been asked. It has one answer for each
 // question. Whoever asks another may have changed what the answers were made of, so that none is right any more. Where
@@ -107,7 +112,7 @@ exec /usr/bin/dpkg-maintscript-helper "$@"
 func (f *foresight) begin(ctx context.Context, all bool) error {
 	f.beginning.Lock()
 	defer f.beginning.Unlock()
-	foreseen, err := f.questions(all)
+	foreseen, err := f.questions(ctx, all)
 	if err != nil {
 		return fmt.Errorf("look ahead: %w", err)
 	}
@@ -137,9 +142,27 @@ func (f *foresight) begin(ctx context.Context, all bool) error {
 
 // unpacked is told of each package whose files are in place, before others are. What is wrong is found, and said, when all are.
 func (f *foresight) unpacked(ctx context.Context, name string) {
-	if strings.HasPrefix(name, "linux-image-") {
+	if f.kernelReady(ctx, name) {
 		_ = f.begin(ctx, false)
 	}
+}
+
+// kernelReady says whether a kernel is unpacked for which nothing is begun yet, and what decompresses its modules is, too.
+func (f *foresight) kernelReady(ctx context.Context, unpacked string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kernel = f.kernel || strings.HasPrefix(unpacked, "linux-image-")
+	ready := f.kernel && f.decompresses(ctx)
+	f.kernel = f.kernel && !ready
+	return ready
+}
+
+// decompresses says whether modules can be decompressed by now, or never will be.
+func (f *foresight) decompresses(ctx context.Context) bool {
+	if f.awaitApt {
+		f.awaitApt = !f.canDecompress(ctx)
+	}
+	return !f.awaitApt
 }
 
 // isAsked says whether a question is begun or answered. What had no answer can be asked again.
@@ -186,6 +209,11 @@ func (f *foresight) place(questions []question) error {
 			}
 		}
 	}
+	if slices.ContainsFunc(questions, question.ofModules) {
+		if err := f.showPlain(); err != nil {
+			return err
+		}
+	}
 	for _, q := range questions {
 		f.setAsked(q, true)
 		if err := f.dir.WriteFile(path.Base(q.program), fmt.Appendf(nil, foreseen, q.program), 0o755); err != nil {
@@ -214,7 +242,7 @@ func (f *foresight) ask(ctx context.Context, q question) {
 
 // answer has the files made that are the answer.
 func (f *foresight) answer(ctx context.Context, q question) error {
-	if f.emulated && path.Base(q.program) == "depmod" && f.listModules(ctx, "", q.args) == nil {
+	if q.ofModules() && f.listKernel(ctx, q.args) == nil {
 		return nil
 	}
 	return f.target.Run(ctx, q.command())
@@ -271,7 +299,7 @@ func (f *foresight) noteReaders() error {
 }
 
 // questions are those that can be foreseen, and that something is gained by: not where nothing can run beside the scripts.
-func (f *foresight) questions(all bool) ([]question, error) {
+func (f *foresight) questions(ctx context.Context, all bool) ([]question, error) {
 	if runtime.GOMAXPROCS(0) == 1 {
 		return nil, nil
 	}
@@ -280,7 +308,7 @@ func (f *foresight) questions(all bool) ([]question, error) {
 		return nil, err
 	}
 	defer info.Close()
-	kernels, err := f.kernels(info, all)
+	kernels, err := f.kernels(ctx, info, all)
 	if err != nil || !all {
 		return kernels, err
 	}
@@ -290,7 +318,13 @@ func (f *foresight) questions(all bool) ([]question, error) {
 
 // kernels has depmod(8) list what the drivers of each new kernel depend on: a kernel's own files, for as long as all other scripts
 // of a system take together. Nothing is asked where something else may add drivers, or has something to say of their order.
-func (f *foresight) kernels(info *os.Root, all bool) ([]question, error) {
+func (f *foresight) kernels(ctx context.Context, info *os.Root, all bool) ([]question, error) {
+	f.mu.Lock()
+	ready := all || f.decompresses(ctx)
+	f.mu.Unlock()
+	if !ready {
+		return nil, nil
+	}
 	if _, err := os.Lstat(filepath.Join(f.root, "usr/sbin/dkms")); err == nil {
 		return nil, nil
 	}

@@ -154,6 +154,47 @@ func TestForesightEarly(t *testing.T) {
 	}
 }
 
+// TestKernelReady unpacks a kernel before apt, whose program decompresses modules, or where there is none.
+func TestKernelReady(t *testing.T) {
+	const list, drivers = "var/lib/dpkg/info/linux-image-6.12.list", "/lib/modules/6.12/kernel/a.ko.xz\n"
+	for name, c := range map[string]struct {
+		awaitApt bool
+		unpacked []string
+		want     []int // how often depmod was run by then
+	}{
+		"no apt":         {false, []string{"adduser", "linux-image-6.12", "tar"}, []int{0, 1, 1}},
+		"apt comes":      {true, []string{"linux-image-6.12", "tar", "apt", "tar"}, []int{0, 0, 1, 1}},
+		"apt came":       {true, []string{"apt", "linux-image-6.12"}, []int{0, 1}},
+		"apt only later": {true, []string{"linux-image-6.12", "tar"}, []int{0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &modulesSystem{helper: func(b []byte) []byte { return b }, root: planted(t, aKernel)}
+			plant(t, s.root, map[string]string{list: drivers, "lib/modules/6.12/kernel/a.ko.xz": compressed(t, "module a")})
+			d := &foresight{programs: programs{root: s.root, target: s, plain: &plainModules{temp: t.TempDir()}}, awaitApt: c.awaitApt}
+			for i, unpacked := range c.unpacked {
+				if unpacked == "apt" {
+					plant(t, s.root, map[string]string{"usr/lib/apt/apt-helper": ""})
+				}
+				d.unpacked(t.Context(), unpacked)
+				d.work.Wait()
+				if s.lists != c.want[i] {
+					t.Errorf("after %s was unpacked depmod has run %d times, want %d", unpacked, s.lists, c.want[i])
+				}
+			}
+			if err := d.begin(t.Context(), true); err != nil {
+				t.Error(err)
+			}
+			d.work.Wait()
+			if s.lists != 1 || s.listed != "kernel/a.ko.xz module a" {
+				t.Errorf("in the end depmod has run %d times and found %q", s.lists, s.listed)
+			}
+			if err := errors.Join(d.end(t.Context()), d.plain.remove()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestForeseen asks the program of ours what kernel packages and others ask, with a depmod that says how it was called.
 func TestForeseen(t *testing.T) {
 	const reader, blind = "etc/kernel/postinst.d/kdump-tools", "etc/kernel/postinst.d/initramfs-tools.dpkg-new"

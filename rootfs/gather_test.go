@@ -1,11 +1,13 @@
 package rootfs
 
 import (
+	"bufio"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -200,5 +202,90 @@ func TestGatherScript(t *testing.T) {
 				t.Errorf("left beside it: %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// copier is a dracut-install that copies modules as the real one does, after it has looked at them.
+const copier = `#!/bin/sh
+to=$2 kernel=$4
+[ "$3" = --kerneldir ] || exit 9
+shift 5
+mkdir -p "$to/lib/modules/6.12"
+for module; do
+	cp --reflink=auto --sparse=auto --preserve=mode -fL "$kernel/$module" "$to/lib/modules/6.12/$module" || exit
+done
+cp --reflink=auto --sparse=auto --preserve=mode -fL %s "$to/lib/firmware" || exit
+`
+
+// TestGatherPlain has modules gathered of which there are decompressed ones.
+func TestGatherPlain(t *testing.T) {
+	for name, answer := range map[string]string{"filled": "done\n", "not filled": "no\n"} {
+		t.Run(name, func(t *testing.T) {
+			dir := planted(t, map[string]string{
+				"run/plain/kernel/lib/modules/6.12/a.ko.xz": "decompressed", "theirs": "", "firmware": "firmware",
+				"mkinitramfs_abc/usr/lib/": "", "mkinitramfs_abc/lib -> usr/lib": "", "run/empty/": "",
+			})
+			at := func(name string) string { return filepath.Join(dir, name) }
+			for path, text := range map[string]string{
+				at("run/ours"): fmt.Sprintf(gatherScript, at("theirs"), 2), at("theirs"): fmt.Sprintf(copier, at("firmware")),
+				at("run/empty/cp"): strings.ReplaceAll(fmt.Sprintf(emptyScript, "/bin/sh"), "/"+programsDir, at("run")),
+			} {
+				err := os.WriteFile(path, []byte(text), 0o755)
+				if err == nil {
+					err = os.Chmod(path, 0o755)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			root, err := os.OpenRoot(at("run"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			p := &programs{dir: root}
+			asked, err := p.openFIFO("asked")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer asked.Close()
+			answers, err := p.openFIFO("answer")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answers.Close()
+			question := make(chan string)
+			go func() {
+				line, _ := bufio.NewReader(asked).ReadString('\n')
+				content, _ := os.ReadFile(filepath.Join(strings.Fields(line)[1], "lib/modules/6.12/a.ko.xz"))
+				fmt.Fprint(answers, answer)
+				question <- fmt.Sprintf("%s: %q", line, content)
+			}()
+			err = exec.Command(at("run/ours"), "-D", at("mkinitramfs_abc"), "--kerneldir", "/lib/modules/6.12", "-m", "a.ko.xz").Run()
+			if (err == nil) != (answer == "done\n") {
+				t.Errorf("dracut-install: %v", err)
+			}
+			got := regexp.MustCompile(`abc\.\w{6} `).ReplaceAllString(<-question, "abc.PART ")
+			if want := "fill " + at("mkinitramfs_abc.PART") + " 6.12\n: \"\""; got != want {
+				t.Errorf("asked %q, want %q", got, want)
+			}
+			wantTree(t, at("mkinitramfs_abc"), map[string]string{
+				"/": aDir, "/usr": aDir, "/usr/lib": aDir, "/lib": link("usr/lib"), "/usr/lib/modules": aDir, "/usr/lib/modules/6.12": aDir,
+				"/usr/lib/modules/6.12/a.ko.xz": file(0o644, ""), "/usr/lib/firmware": file(0o644, "firmware"),
+			})
+		})
+	}
+}
+
+// TestShell: a small shell is taken where there is one.
+func TestShell(t *testing.T) {
+	for want, files := range map[string]map[string]string{
+		"/bin/sh":               {"bin/sh": "", "usr/lib/klibc/bin/cat": ""},
+		"/usr/lib/klibc/bin/sh": {"bin/sh": "", "usr/lib/klibc/bin/sh": ""},
+	} {
+		s := &sideBySide{programs: programs{root: planted(t, files)}}
+		if got := s.shell(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }

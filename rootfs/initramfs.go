@@ -56,7 +56,7 @@ var generators = []struct {
 }
 
 // MakeInitramfs makes the initramfs of each kernel in the tree, or takes it from the cache.
-func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Runner) error {
+func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Runner) (err error) {
 	versions, err := kernels(s.Dir)
 	if err != nil || len(versions) == 0 {
 		return err
@@ -66,6 +66,11 @@ func (b *Builder) MakeInitramfs(ctx context.Context, s *Stack, target chroot.Run
 		return err
 	}
 	key, what := initramfsKey(inputs), describeInitramfs(versions)
+	if s.plain == nil {
+		s.plain = &plainModules{temp: b.Temp}
+	}
+	s.plain.limit = s.epoch
+	defer func() { err = errors.Join(err, s.plain.remove()) }()
 	b.Event(Event{Stage: "initramfs"})
 	ctx, making := span.Start(ctx, span.Stage, "initramfs")
 	defer making.End()
@@ -217,7 +222,10 @@ func (s *Stack) generate(ctx context.Context, target chroot.Runner, version stri
 	if err != nil {
 		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 	}
-	ours, err := runSideBySide(ctx, programs{root: s.Dir, target: target, emulated: isEmulated(s.arch)})
+	if err := s.checkPlain(version); err != nil {
+		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
+	}
+	ours, err := runSideBySide(ctx, programs{root: s.Dir, target: target, emulated: isEmulated(s.arch), plain: s.plain})
 	if err != nil {
 		return fmt.Errorf("make the initramfs of kernel %s: %w", version, err)
 	}
@@ -231,6 +239,16 @@ func (s *Stack) generate(ctx context.Context, target chroot.Runner, version stri
 		}
 	}
 	return nil
+}
+
+// checkPlain forgets the modules of a kernel that were decompressed when it was installed, if the tree has others by now. A
+// dracut-install of 32 bits that is emulated might not see all of them (see numberEntries).
+func (s *Stack) checkPlain(version string) error {
+	mirrors, err := s.plain.mirrors(s.Dir, version)
+	if err != nil || mirrors && !narrow(s.arch) {
+		return err
+	}
+	return s.plain.forget(plainKernel, version)
 }
 
 // copyInitramfs copies what generators write from one tree to another.

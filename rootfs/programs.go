@@ -16,6 +16,9 @@ type programs struct {
 	target   chroot.Runner
 	emulated bool     // the tree's programs are
 	dir      *os.Root // programsDir; nil: there is none yet
+
+	plain     *plainModules // nil: there are none
+	hidePlain func() error  // nil: they are not visible
 }
 
 // programsDir is where they are. Nothing of /run is a part of the system.
@@ -53,6 +56,12 @@ func (p *programs) open() error {
 
 // remove takes the directory away.
 func (p *programs) remove() error {
+	if p.hidePlain != nil { // else they were removed with the rest
+		if err := p.hidePlain(); err != nil {
+			return err
+		}
+		p.hidePlain = nil
+	}
 	if p.dir == nil {
 		return nil
 	}

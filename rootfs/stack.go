@@ -25,13 +25,14 @@ type Stack struct {
 	skip     []string
 	arch     string // Debian's name, where a layer is below
 	mount    bool
+	plain    *plainModules // of its kernels; nil: there are none
 }
 
 // Stack lays a writable tree over a base. Its own files are below work, an empty directory.
 func (b *Builder) Stack(base *Base, work string) (*Stack, error) {
 	s := &Stack{
 		Dir: filepath.Join(work, "tree"), upper: filepath.Join(work, "upper"), base: base,
-		epoch: base.Epoch, skip: base.skip, arch: base.arch, mount: true,
+		epoch: base.Epoch, skip: base.skip, arch: base.arch, mount: true, plain: base.plain,
 	}
 	scratch := filepath.Join(work, "overlay")
 	for _, dir := range []string{s.Dir, s.upper, scratch} {
@@ -58,7 +59,7 @@ func (b *Builder) Fresh(ctx context.Context, l *Lock, dir string, s Steps) (*Sta
 	if err := b.fill(ctx, l, dir, s, from); err != nil {
 		return nil, fmt.Errorf("make tree: %w", err)
 	}
-	return &Stack{Dir: dir, upper: dir, epoch: l.clamp(), skip: l.Skip}, nil
+	return &Stack{Dir: dir, upper: dir, epoch: l.clamp(), skip: l.Skip, plain: from.plain()}, nil
 }
 
 // Skeleton makes in the directory dir, which is there, what a Spec has there before the first package.

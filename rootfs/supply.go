@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"vmbuild/rootfs/chroot"
 	"vmbuild/rootfs/internal/archive"
 	"vmbuild/rootfs/internal/dpkg"
 	"vmbuild/rootfs/span"
@@ -151,6 +152,23 @@ type source struct {
 	lock    *Lock
 	supply  *supply      // nil: nothing is needed yet
 	coming  *dpkg.Coming // what is added; nil: it is not begun
+	modules *plainModules
+}
+
+// plain is where the modules of kernels are decompressed.
+func (s *source) plain() *plainModules {
+	if s.modules == nil {
+		s.modules = &plainModules{temp: s.builder.Temp}
+	}
+	return s.modules
+}
+
+// foresight is that for a tree of the Lock's packages or of some of them.
+func (s *source) foresight(l *Lock, root string, target chroot.Runner) *foresight {
+	return &foresight{
+		programs: programs{root: root, target: target, emulated: isEmulated(l.Arch), plain: s.plain()},
+		awaitApt: l.has("apt"),
+	}
 }
 
 // start begins to fetch packages, unless it has been begun for a layer below.

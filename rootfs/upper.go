@@ -102,7 +102,7 @@ func (b *Builder) installAdded(ctx context.Context, part *Lock, root string, fro
 	options := dpkg.Options{Root: root, PathRules: rules, Unpacked: count}
 	added := from.added(ctx, options)
 	return b.inside(ctx, part, root, func(ctx context.Context, target chroot.Runner) (err error) {
-		foresight := &foresight{programs: programs{root: root, target: target, emulated: isEmulated(part.Arch)}}
+		foresight := from.foresight(from.lock, root, target)
 		defer func() { err = errors.Join(err, foresight.end(ctx)) }()
 		options.Placed = func(all bool) error { return foresight.begin(ctx, all) }
 		options.Unpacked = func(name string) {

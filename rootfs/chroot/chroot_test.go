@@ -63,6 +63,7 @@ var scenarios = map[string]func(context.Context, *scenario) error{
 	"two":      twoRootsScenario,
 	"sync":     syncScenario,
 	"mounts":   mountsScenario,
+	"bind":     bindScenario,
 	"failures": failureScenario,
 	"tools":    toolsScenario,
 	"overlay":  overlayScenario,
@@ -437,6 +438,41 @@ func mountsScenario(ctx context.Context, s *scenario) error {
 	left, readErr := os.ReadDir(filepath.Join(dir, "bound"))
 	s.expect("mount points made", 0, len(left))
 	return errors.Join(err, tableErr, readErr)
+}
+
+// bindScenario binds a directory in a root that programs run in already, takes it away, and leaves with it bound again.
+func bindScenario(ctx context.Context, s *scenario) error {
+	dir, err := s.tree("tree")
+	if err != nil {
+		return err
+	}
+	source := filepath.Join(s.dir, "source")
+	if err := os.Mkdir(source, 0o755); err != nil {
+		return err
+	}
+	r, err := Enter(ctx, dir, Options{})
+	if err != nil {
+		return err
+	}
+	bind := Bind{Source: source, Target: "/bound"}
+	unbind, err := r.Bind(bind)
+	if err != nil {
+		return errors.Join(err, r.Close())
+	}
+	err = errors.Join(r.Run(ctx, Command{Args: []string{"probe", "touch"}, Dir: "/bound"}), unbind())
+	left, readErr := os.ReadDir(filepath.Join(dir, "bound"))
+	s.expect("left in the tree", 0, len(left))
+	there, statErr := os.ReadFile(filepath.Join(source, "file"))
+	s.expect("the file", "touched", string(there))
+	_, bindErr := r.Bind(Bind{Source: source, Target: "/no/such"})
+	s.expect("no target", fmt.Sprintf("bind %q: open %s/no/such: no such file or directory", source, dir), fmt.Sprint(bindErr))
+	if _, again := r.Bind(bind); again != nil {
+		err = errors.Join(err, again)
+	}
+	err = errors.Join(err, readErr, statErr, r.Close())
+	mounts, tableErr := mountTable()
+	s.expect("left mounted", false, slices.ContainsFunc(mounts, func(m mountPoint) bool { return below(dir, m.point) }))
+	return errors.Join(err, tableErr)
 }
 
 func failureScenario(ctx context.Context, s *scenario) error {

@@ -52,6 +52,28 @@ func (r *Root) bind(source, target string, readOnly bool) error {
 	return nil
 }
 
+// Bind makes a directory or file of the build visible where the root has one, until unbind is called or the root is left.
+func (r *Root) Bind(b Bind) (unbind func() error, err error) {
+	if err := r.bind(b.Source, b.Target, b.ReadOnly); err != nil {
+		return nil, fmt.Errorf("bind %q: %w", b.Source, err)
+	}
+	point, err := r.openIn(b.Target)
+	if err != nil {
+		return nil, err
+	}
+	defer point.Close()
+	path, err := os.Readlink(procPath(point))
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unbind %q: %w", b.Source, err)
+		}
+		return nil
+	}, nil
+}
+
 // mkdirIn makes a directory that each Debian system has, if it is missing; it stays.
 func (r *Root) mkdirIn(path string) error {
 	err := unix.Mkdirat(int(r.root.Fd()), path[1:], 0o755)
