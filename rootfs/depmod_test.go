@@ -20,9 +20,12 @@ func TestListKernel(t *testing.T) {
 		system *modulesSystem
 		listed string // empty: it is left to depmod itself
 	}{
-		"by the tree's program":   {system: &modulesSystem{helper: same}, listed: listed},
-		"emulated":                {system: &modulesSystem{emulated: true}, listed: listed},
-		"a link":                  {with: map[string]string{"usr/lib/modules/6.12/build -> /usr/src": ""}, system: &modulesSystem{helper: same}},
+		"by the tree's program": {system: &modulesSystem{helper: same}, listed: listed},
+		"emulated":              {system: &modulesSystem{emulated: true}, listed: listed},
+		"what modules are built with": {
+			with: map[string]string{"usr/lib/modules/6.12/build -> /usr/src": ""}, system: &modulesSystem{helper: same}, listed: listed,
+		},
+		"a link":                  {with: map[string]string{"usr/lib/modules/6.12/kernel/build -> /usr/src": ""}, system: &modulesSystem{helper: same}},
 		"not xz":                  {with: map[string]string{"usr/lib/modules/6.12/x.ko.xz": "x"}, system: &modulesSystem{helper: same}},
 		"not xz, emulated":        {with: map[string]string{"usr/lib/modules/6.12/x.ko.xz": "x"}, system: &modulesSystem{emulated: true}},
 		"the program says less":   {system: &modulesSystem{helper: func(b []byte) []byte { return b[:len(b)/2] }}},

@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// initramfs-tools uses one processor most of the time. A third of its time is that of dracut-install(1), which copies kernel modules,
-// and before that decompresses each to see what else it needs. mkinitramfs(8) calls it several times, one after the other: for the
-// modules of whole directories that use certain symbols (-s), and for a list of hundreds. Here ours is called in its place. It
-// has the first gathered while mkinitramfs goes on, and divides the list into parts that are gathered side by side. Each part has
-// a directory of its own, and all are put together before mkinitramfs looks at what there is. A quarter is depmod's (see
-// listModules), and as much that of zstd(1), whose result does not depend on how many processors it uses. The initramfs is the
-// same, byte for byte.
+// initramfs-tools uses one processor most of the time. Most of it goes to dracut-install(1), which copies kernel modules and looks at
+// each to see what else it needs. mkinitramfs(8) calls it several times, one after the other: for the modules of whole
+// directories that use certain symbols (-s), and for a list of hundreds. Here ours is called in its place. It has the
+// first gathered while mkinitramfs goes on, and divides the list into parts that are gathered side by side. Each part has a
+// directory of its own, and all are put together before mkinitramfs looks at what there is. dracut-install looks at
+// modules that were decompressed before, and so does depmod (see plainModules). zstd(1) is told to use all processors, on which its
+// result does not depend. The initramfs is the same, byte for byte.
 
 // gatherScript is called as dracut-install is. %[1]s is the path of dracut-install, %[2]d the number of parts of a list. The
 // status of what is gathered meanwhile does not matter to mkinitramfs. Where we have the kernel's modules decompressed,

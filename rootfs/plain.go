@@ -169,23 +169,29 @@ func (m *plainModules) mirrors(root, version string) (bool, error) {
 	defer plain.Close()
 	modules, same := 0, true
 	err = fs.WalkDir(from.FS(), ".", func(name string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
+		if err != nil || !same || e.IsDir() || isSourceLink(name, e) {
 			return err
 		}
-		if was := known[name]; was != nil {
-			info, err := e.Info()
-			if err != nil {
-				return err
+		switch was := known[name]; {
+		case !e.Type().IsRegular():
+			same = false
+		case was != nil:
+			var info fs.FileInfo
+			if info, err = e.Info(); err == nil {
+				same = isSame(info, was, m.limit)
 			}
 			modules++
-			same = same && isSame(info, was, m.limit)
-			return nil
+		default:
+			same, err = sameContent(from, plain, name)
 		}
-		equal, err := sameContent(from, plain, name)
-		same = same && equal
 		return err
 	})
 	return same && modules == len(known), err
+}
+
+// isSourceLink says whether an entry of a kernel's directory is a link to what modules are built with, which depmod leaves out.
+func isSourceLink(name string, e fs.DirEntry) bool {
+	return (name == "build" || name == "source") && e.Type() == fs.ModeSymlink
 }
 
 // isSame says whether a file is still as it was, or a copy with the same times, save that no time is after limit.
@@ -251,7 +257,7 @@ func findModules(from, to *os.Root) ([]module, error) {
 	var modules []module
 	err := fs.WalkDir(from.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
-		case err != nil || name == ".":
+		case err != nil || name == "." || isSourceLink(name, e):
 			return err
 		case e.IsDir():
 			return to.Mkdir(name, 0o755)

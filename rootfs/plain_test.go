@@ -201,6 +201,12 @@ func TestMirrors(t *testing.T) {
 		"other lists": {func(root string) error {
 			return errors.Join(clamp(root), os.WriteFile(root+"/"+dir+"modules.dep", []byte("older"), 0o644))
 		}, false},
+		"what modules are built with": {func(root string) error {
+			return errors.Join(clamp(root), os.Symlink("/usr/src/linux-headers-6.12", root+"/"+dir+"build"))
+		}, true},
+		"a link": {func(root string) error {
+			return errors.Join(clamp(root), os.Symlink("/etc/passwd", root+"/"+dir+"c.ko.xz"))
+		}, false},
 		"no kernel": {func(root string) error { return os.RemoveAll(root + "/" + dir) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
