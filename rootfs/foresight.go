@@ -151,7 +151,7 @@ func (f *foresight) unpacked(ctx context.Context, name string) {
 func (f *foresight) kernelReady(ctx context.Context, unpacked string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.kernel = f.kernel || strings.HasPrefix(unpacked, "linux-image-")
+	f.kernel = f.kernel || isAsker(unpacked)
 	ready := f.kernel && f.decompresses(ctx)
 	f.kernel = f.kernel && !ready
 	return ready
@@ -273,7 +273,9 @@ func (f *foresight) end(ctx context.Context) error {
 
 // blindHooks are those of kernel packages that do not look at a kernel's drivers: the makers of an initramfs do nothing while
 // packages are configured (see quiet).
-var blindHooks = []string{"apt-auto-removal", "dracut", "initramfs-tools", "unattended-upgrades", "zz-update-grub"}
+var blindHooks = []string{
+	"00-legacy-boot", "apt-auto-removal", "dracut", "initramfs-tools", "touch-reboot-required", "unattended-upgrades", "zz-update-grub",
+}
 
 // noteReaders notes whether an answer of depmod is read, or may be, before all packages are configured.
 func (f *foresight) noteReaders() error {
@@ -343,15 +345,15 @@ func (f *foresight) kernels(ctx context.Context, info *os.Root, all bool) ([]que
 	var asked []question
 	for _, v := range versions {
 		q := question{"/sbin/depmod", v}
-		script, err := info.ReadFile("linux-image-" + v + ".postinst")
-		if err != nil || !bytes.Contains(script, []byte("\ndepmod $version\n")) {
+		pkg := asker(info, v)
+		if pkg == "" {
 			continue
 		}
 		lists, err := namesInside(f.root, path.Join("lib/modules", v))
 		if err != nil {
 			return nil, err
 		}
-		own, foreign, err := drivers(info, v)
+		own, foreign, err := drivers(info, pkg, v)
 		if err != nil {
 			return nil, err
 		}
@@ -369,8 +371,31 @@ func (f *foresight) kernels(ctx context.Context, info *os.Root, all bool) ([]que
 	return asked, nil
 }
 
-// drivers says whether the package of a kernel has drivers for it, and whether another has.
-func drivers(info *os.Root, version string) (own, foreign bool, err error) {
+// askers are how packages with the drivers of a kernel begin, and how they ask depmod: up to trixie, and later.
+var askers = map[string]string{"linux-image-": "\ndepmod $version\n", "linux-modules-": "\n  depmod \"$version\"\n"}
+
+// asker is the package that will ask depmod to list the drivers of a kernel; empty: none will, or in words that are not known.
+func asker(info *os.Root, version string) string {
+	for prefix, words := range askers {
+		if script, err := info.ReadFile(prefix + version + ".postinst"); err == nil && bytes.Contains(script, []byte(words)) {
+			return prefix + version
+		}
+	}
+	return ""
+}
+
+// isAsker says whether a package may be the asker of a kernel.
+func isAsker(pkg string) bool {
+	for prefix := range askers {
+		if strings.HasPrefix(pkg, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// drivers says whether a package has drivers for a kernel, and whether another has.
+func drivers(info *os.Root, pkg, version string) (own, foreign bool, err error) {
 	lists, err := fs.Glob(info.FS(), "*.list")
 	if err != nil {
 		return false, false, err
@@ -382,7 +407,7 @@ func drivers(info *os.Root, version string) (own, foreign bool, err error) {
 			return false, false, err
 		}
 		switch has := driver.Match(data); {
-		case name == "linux-image-"+version+".list":
+		case name == pkg+".list":
 			own = has
 		case has:
 			foreign = true

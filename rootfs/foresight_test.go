@@ -23,6 +23,11 @@ var aKernel = map[string]string{
 	"lib/modules/6.12/": "", "run/": "", "var/lib/dpkg/info/linux-image-6.12.postinst": "set -e\ndepmod $version\nexit\n",
 }
 
+// aLaterKernel is one of which the modules are unpacked, and it itself not yet.
+var aLaterKernel = map[string]string{
+	"lib/modules/6.12/": "", "run/": "", "var/lib/dpkg/info/linux-modules-6.12.postinst": "if x; then\n  depmod \"$version\"\nfi\n",
+}
+
 // gate is a system in which depmod and systemd-hwdb end when they are told.
 type gate struct {
 	mu  sync.Mutex
@@ -62,6 +67,7 @@ func TestForesight(t *testing.T) {
 		want  []string
 	}{
 		"kernel":              {aKernel, depmod},
+		"modules":             {aLaterKernel, depmod},
 		"another script":      {with(aKernel, "var/lib/dpkg/info/linux-image-6.12.postinst", "depmod -a $version\n"), nil},
 		"no package":          {with(aKernel, "lib/modules/6.13/", ""), depmod},
 		"kernel with lists":   {with(aKernel, "lib/modules/6.12/modules.dep", ""), nil},
