@@ -132,43 +132,6 @@ func compressed(t *testing.T, text string) string {
 	return b.String()
 }
 
-// TestWriteModule writes this test itself: its code and constants are left out, the rest is as it was.
-func TestWriteModule(t *testing.T) {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	module, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	holes := unread(module)
-	if len(holes) == 0 {
-		t.Fatal("nothing is left out")
-	}
-	dir, err := os.OpenRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	if err := writeModule(dir, "self.ko.xz", module); err != nil {
-		t.Fatal(err)
-	}
-	got, err := dir.ReadFile("self.ko.xz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range holes {
-		if len(bytes.Trim(got[h.start:h.end], "\x00")) > 0 {
-			t.Errorf("what is from %d to %d is written", h.start, h.end)
-		}
-		copy(got[h.start:h.end], module[h.start:h.end])
-	}
-	if !bytes.Equal(got, module) {
-		t.Error("the rest is not as it was")
-	}
-}
-
 // TestMirrors decompresses the modules of a kernel in a tree, in which something is changed then.
 func TestMirrors(t *testing.T) {
 	const dir = "usr/lib/modules/6.12/"
