@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"runtime"
 	"slices"
 	"strings"
+
+	"vmbuild/rootfs/chroot"
 )
 
 // initramfs-tools uses one processor most of the time. Most of it goes to dracut-install(1), which copies kernel modules and looks at
@@ -138,7 +141,7 @@ func (s *sideBySide) place(ctx context.Context, processors int) error {
 	}
 	scripts["dracut-install"] = fmt.Sprintf(gatherScript, "/usr/lib/dracut/dracut-install", min(processors+1, mostParts))
 	scripts["depmod"] = listingScript
-	scripts["empty/cp"] = fmt.Sprintf(emptyScript, s.shell())
+	scripts["empty/cp"] = fmt.Sprintf(emptyScript, s.shell(ctx))
 	if err := s.open(); err != nil || s.dir == nil {
 		return err
 	}
@@ -158,14 +161,19 @@ func (s *sideBySide) place(ctx context.Context, processors int) error {
 	return err
 }
 
-// shell is a shell of the tree: that which is to be in an initramfs starts in less than half the time.
-func (s *sideBySide) shell() string {
+// shell is a shell of the tree: that which is to be in an initramfs starts in less than half the time, if it runs at all, which an
+// emulator may not let it.
+func (s *sideBySide) shell(ctx context.Context) string {
 	const small, dir = "sh", "usr/lib/klibc/bin"
 	names, err := namesInside(s.root, dir)
-	if err != nil || !slices.Contains(names, small) {
-		return "/bin/sh"
+	if err == nil && slices.Contains(names, small) {
+		shell := path.Join("/", dir, small)
+		nothing := chroot.Command{Args: []string{shell, "-c", ":"}, Stdout: io.Discard, Stderr: io.Discard}
+		if s.target.Run(ctx, nothing) == nil {
+			return shell
+		}
 	}
-	return path.Join("/", dir, small)
+	return "/bin/sh"
 }
 
 // remove takes all that is ours away.

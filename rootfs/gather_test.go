@@ -2,6 +2,8 @@ package rootfs
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -14,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"vmbuild/rootfs/chroot"
 )
 
 // theirScripts are those of initramfs-tools 0.148, as far as they are edited.
@@ -277,15 +281,26 @@ func TestGatherPlain(t *testing.T) {
 	}
 }
 
-// TestShell: a small shell is taken where there is one.
+// aShell is a system whose shell runs or does not.
+type aShell struct{ err error }
+
+func (a aShell) Run(context.Context, chroot.Command) error { return a.err }
+
+// TestShell: a small shell is taken where there is one that runs.
 func TestShell(t *testing.T) {
-	for want, files := range map[string]map[string]string{
-		"/bin/sh":               {"bin/sh": "", "usr/lib/klibc/bin/cat": ""},
-		"/usr/lib/klibc/bin/sh": {"bin/sh": "", "usr/lib/klibc/bin/sh": ""},
+	small := map[string]string{"bin/sh": "", "usr/lib/klibc/bin/sh": ""}
+	for name, c := range map[string]struct {
+		files map[string]string
+		runs  error
+		want  string
+	}{
+		"none":     {map[string]string{"bin/sh": "", "usr/lib/klibc/bin/cat": ""}, nil, "/bin/sh"},
+		"runs":     {small, nil, "/usr/lib/klibc/bin/sh"},
+		"does not": {small, errors.New("invalid ELF image for this architecture"), "/bin/sh"},
 	} {
-		s := &sideBySide{programs: programs{root: planted(t, files)}}
-		if got := s.shell(); got != want {
-			t.Errorf("got %s, want %s", got, want)
+		s := &sideBySide{programs: programs{root: planted(t, c.files), target: aShell{c.runs}}}
+		if got := s.shell(t.Context()); got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 	}
 }
